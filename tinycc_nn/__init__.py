@@ -1,0 +1,3 @@
+"""An optimizing compiler for small neural networks on microcontrollers."""
+
+__version__ = "0.1.0"
