@@ -1,0 +1,159 @@
+"""Immutable descriptions of tensors: element type, shape, quantization, contents."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_STORAGE: dict[str, type[np.generic]] = {
+    "f32": np.float32,
+    "i8": np.int8,
+    "i16": np.int16,
+    "i32": np.int32,
+    "i64": np.int64,
+    "u8": np.uint8,
+    "b1": np.bool_,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """An element type by its name in the text form: `f32`, `i8`, `i32`, ...
+
+    `DType.parse` raises ValueError for a name that is not known.
+    """
+
+    name: str
+
+    @staticmethod
+    def parse(text: str) -> DType:
+        if text not in _STORAGE:
+            raise ValueError(f"unknown element type '{text}'")
+        return DType(text)
+
+    @staticmethod
+    def of(array: Array) -> DType:
+        """The element type that stores a numpy array; ValueError if none does."""
+        for name, storage in _STORAGE.items():
+            if array.dtype == storage:
+                return DType(name)
+        raise ValueError(f"no element type for numpy {array.dtype}")
+
+    @property
+    def is_float(self) -> bool:
+        return self.name[0] == "f"
+
+    @property
+    def bits(self) -> int:
+        return int(re.sub(r"\D", "", self.name))
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The numpy element type that holds one element."""
+        return np.dtype(_STORAGE[self.name])
+
+    def __str__(self) -> str:
+        return self.name
+
+
+F32 = DType("f32")
+I8 = DType("i8")
+I16 = DType("i16")
+I32 = DType("i32")
+I64 = DType("i64")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blob:
+    """A named constant array. It is never written to, so graphs share it freely."""
+
+    name: str
+    array: Array
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        raw = np.ascontiguousarray(self.array).reshape(self.array.shape)
+        raw.flags.writeable = False
+        object.__setattr__(self, "array", raw)
+        head = f"{raw.dtype.str}{raw.shape}".encode()
+        object.__setattr__(self, "digest", hashlib.sha256(head + raw.tobytes()).hexdigest()[:16])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Blob) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __str__(self) -> str:
+        return f"@{self.name}#{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quant:
+    """
+    real = scale * (stored - zero).
+
+    `scale` is one positive float (per tensor), or a blob float32[n] with one scale for
+    each slice along `axis` (per channel). `zero` is in units of the stored integer.
+    """
+
+    scale: float | Blob
+    zero: int = 0
+    axis: int | None = None
+
+    def scales(self) -> Array:
+        """float64[n] for per channel, float64[1] for per tensor."""
+        if isinstance(self.scale, Blob):
+            return self.scale.array.astype(np.float64)
+        return np.array([self.scale], np.float64)
+
+    def broadcast(self, rank: int) -> Array:
+        """The scales, float64, in a shape that broadcasts against a tensor of `rank` axes."""
+        shape = [1] * rank
+        if self.axis is not None:
+            shape[self.axis] = -1
+        return self.scales().reshape(shape)
+
+    def __str__(self) -> str:
+        if isinstance(self.scale, Blob):
+            return f"q({self.scale}, {self.zero}, axis={self.axis})"
+        return f"q({self.scale!r}, {self.zero})"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """What a value is. Shapes are static; images are NHWC, convolution weights OHWI."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    quant: Quant | None = None
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of storage; elements under 8 bits are packed."""
+        return (self.size * self.dtype.bits + 7) // 8
+
+    def with_shape(self, *shape: int) -> TensorType:
+        """The same element type and quantization in another shape."""
+        return TensorType(self.dtype, shape, self.quant)
+
+    def __str__(self) -> str:
+        text = f"{self.dtype}[{','.join(map(str, self.shape))}]"
+        return f"{text} {self.quant}" if self.quant else text

@@ -1,0 +1,1 @@
+"""Bit-exact number formats and the one requantization rule."""

@@ -1,0 +1,136 @@
+"""conv2d: convolution, NHWC with OHWI weights; grouped and depthwise by `groups`."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from tinycc_nn.diagnostics import TinyccError
+from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.types import F32, Array, TensorType
+from tinycc_nn.numeric import exact
+from tinycc_nn.numeric.requantize import multipliers, requantize
+from tinycc_nn.ops.activation import ACT, clamp, int8_bounds
+from tinycc_nn.ops.definition import Attribute, Int8, OpDef
+from tinycc_nn.ops.registry import ints, number
+
+WINDOW = (
+    Attribute("stride", (1, 1), "[rows, columns]"),
+    Attribute("pad", (0, 0, 0, 0), "[top, bottom, left, right], in pixels of real value 0"),
+    Attribute("dilation", (1, 1), "[rows, columns]"),
+)
+
+
+def out_size(size: int, kernel: int, stride: int, dilation: int, pads: int) -> int:
+    """Positions of a window along one axis."""
+    return (size + pads - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def window_shape(op: Op, kernel: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the result of a windowed op; TinyccError if the window doesn't fit."""
+    _, h, w, _ = op.operands[0].type.shape
+    (sh, sw), (dh, dw) = ints(op, "stride"), ints(op, "dilation")
+    top, bottom, left, right = ints(op, "pad")
+    rows = out_size(h, kernel[0], sh, dh, top + bottom)
+    columns = out_size(w, kernel[1], sw, dw, left + right)
+    if rows < 1 or columns < 1:
+        raise TinyccError(
+            f"{op.name}: a window of {kernel[0]}x{kernel[1]} does not fit {h}x{w}", op.loc
+        )
+    return rows, columns
+
+
+def infer(op: Op) -> tuple[TensorType, ...]:
+    x, w = op.operands[0].type, op.operands[1].type
+    groups = int(number(op, "groups"))
+    if x.rank != 4 or w.rank != 4:
+        raise TinyccError("conv2d: input and weights must have 4 axes", op.loc, "NHWC and OHWI")
+    if x.shape[3] != w.shape[3] * groups or w.shape[0] % groups:
+        raise TinyccError(
+            f"conv2d: the input has {x.shape[3]} channels, the weight {op.operands[1]} takes "
+            f"{w.shape[3]} in each of {groups} groups",
+            op.loc,
+            "weights are OHWI: [out, height, width, in / groups]",
+        )
+    if len(op.operands) == 3 and op.operands[2].type.shape != (w.shape[0],):
+        raise TinyccError(f"conv2d: the bias must have {w.shape[0]} elements", op.loc)
+    rows, columns = window_shape(op, (w.shape[1], w.shape[2]))
+    return (TensorType(x.dtype, (x.shape[0], rows, columns, w.shape[0])),)
+
+
+def windows(op: Op, x: Array, kernel: tuple[int, int], fill: float) -> Array:
+    """[n, h, w, c] padded by `fill`, as a view [n, rows, columns, kh, kw, c]."""
+    (sh, sw), (dh, dw) = ints(op, "stride"), ints(op, "dilation")
+    top, bottom, left, right = ints(op, "pad")
+    if any((top, bottom, left, right)):
+        pads = ((0, 0), (top, bottom), (left, right), (0, 0))
+        x = np.pad(x, pads, constant_values=fill)
+    span = ((kernel[0] - 1) * dh + 1, (kernel[1] - 1) * dw + 1)
+    view = np.lib.stride_tricks.sliding_window_view(x, span, axis=(1, 2))
+    view = view[:, ::sh, ::sw, :, ::dh, ::dw]
+    return view.transpose(0, 1, 2, 4, 5, 3)
+
+
+def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Array:
+    """The sums of products: [n, rows, columns, out], int64 if `integer`, else float32."""
+    o, kh, kw, per_group = w.shape
+    groups = int(number(op, "groups"))
+    patches = windows(op, x, (kh, kw), fill)
+    n, rows, columns = patches.shape[:3]
+    if per_group == 1 and groups == o:
+        total = np.zeros((n, rows, columns, o), np.int64 if integer else np.float32)
+        for i in range(kh):
+            for j in range(kw):
+                total += patches[:, :, :, i, j, :] * w[:, i, j, 0].astype(total.dtype)
+        return total
+    parts = []
+    for g in range(groups):
+        a = patches[..., g * per_group : (g + 1) * per_group].reshape(n * rows * columns, -1)
+        b = w[g * (o // groups) : (g + 1) * (o // groups)].reshape(o // groups, -1).T
+        parts.append(exact.matmul(a, b) if integer else a @ b)
+    return np.concatenate(parts, axis=-1).reshape(n, rows, columns, o)
+
+
+def finish_int8(op: Op, acc: Array, bias: Array | None) -> Array:
+    """int64 accumulators (zero points subtracted) of a weighted op to its int8 result."""
+    x, w, y = op.operands[0].type.quant, op.operands[1].type.quant, op.type.quant
+    assert x is not None and w is not None and y is not None
+    m, shift = multipliers(x.scales() * w.scales() / y.scales())
+    if bias is not None:
+        acc = acc + bias.astype(np.int64)
+    return requantize(acc, m, shift, y.zero, *int8_bounds(op))
+
+
+def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
+    samples = x.shape[0]
+    images, weight = x.reshape(-1, *x.shape[2:]), w[0]
+    bias = None if b is None else b[0]
+    if op.type.dtype == F32:
+        y = accumulate(op, images, weight, 0.0, integer=False)
+        y = clamp(op, y if bias is None else y + bias)
+    else:
+        qx, qw = op.operands[0].type.quant, op.operands[1].type.quant
+        assert qx is not None and qw is not None
+        centred = images.astype(np.int32) - qx.zero
+        acc = accumulate(op, centred, weight.astype(np.int32) - qw.zero, 0, integer=True)
+        y = finish_int8(op, acc, bias)
+    return y.reshape(samples, *op.type.shape)
+
+
+def macs(op: Op) -> int:
+    return op.type.size * prod(op.operands[1].type.shape[1:])
+
+
+OPS = (
+    OpDef(
+        "conv2d",
+        "convolution of x f32|i8[n,h,w,c] with weights [o,kh,kw,c/groups] and an optional bias [o]",
+        infer,
+        run,
+        (*WINDOW, Attribute("groups", 1, "input channels are split into so many groups"), *ACT),
+        roles=("x", "weight", "bias"),
+        macs=macs,
+        int8=Int8.REQUANTIZE,
+    ),
+)

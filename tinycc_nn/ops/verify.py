@@ -1,0 +1,64 @@
+"""The verifier: every rule that holds between passes."""
+
+from __future__ import annotations
+
+from tinycc_nn.diagnostics import TinyccError, nearest
+from tinycc_nn.ir.graph import Graph, Op, Value
+from tinycc_nn.ir.types import I8, Blob, TensorType
+from tinycc_nn.ops.definition import Int8, OpDef
+from tinycc_nn.ops.registry import opdef
+
+
+def verify(graph: Graph) -> None:
+    """Raise TinyccError at the first op that breaks a rule."""
+    known = set(graph.inputs)
+    for op in graph.ops:
+        d = opdef(op.name, op.loc)
+        _check_attributes(op, d)
+        for i, v in enumerate(op.operands):
+            if v not in known:
+                raise TinyccError(f"{v} is used before it is defined", op.loc or str(op.result))
+            if (op, i) not in v.uses:
+                raise TinyccError(f"{v} does not know its user {op.name}", op.loc)
+        types = d.infer(op)
+        if len(types) != len(op.results):
+            raise TinyccError(f"{op.name} makes {len(types)} results", op.loc)
+        for r, t in zip(op.results, types, strict=True):
+            _check_result(op, d, r, t)
+        known.update(op.results)
+    for v in graph.outputs:
+        if v not in known:
+            raise TinyccError(f"the output {v} is not defined")
+
+
+def _check_attributes(op: Op, d: OpDef) -> None:
+    where = op.loc or op.name
+    for name, value in op.attrs.items():
+        a = d.attribute(name)
+        if a is None:
+            hint = nearest(name, [x.name for x in d.attrs]) if d.attrs else "it has none"
+            raise TinyccError(f"{op.name} has no attribute '{name}'", where, hint)
+        fits = isinstance(value, a.kind) or (a.kind is float and isinstance(value, int))
+        if not fits or (isinstance(value, bool) and a.kind is not bool):
+            raise TinyccError(
+                f"{op.name}: '{name}' must be of type {a.kind.__name__}, not {value}", where, a.doc
+            )
+    for a in d.attrs:
+        if a.required and a.name not in op.attrs:
+            raise TinyccError(f"{op.name} needs the attribute '{a.name}'", where, a.doc)
+
+
+def _check_result(op: Op, d: OpDef, r: Value, t: TensorType) -> None:
+    where = op.loc or str(r)
+    if (r.type.dtype, r.type.shape) != (t.dtype, t.shape):
+        bare = TensorType(t.dtype, t.shape)
+        raise TinyccError(f"{op.name} makes {bare}, but {r} is declared {r.type}", where)
+    q = r.type.quant
+    if t.quant is not None and q != t.quant:
+        raise TinyccError(f"{op.name} keeps {t.quant}, but {r} is declared {q}", where)
+    if r.type.dtype == I8 and q is None and op.name != "const" and d.int8 is not Int8.NONE:
+        raise TinyccError(f"{r} is int8 but has no quantization", where, "write q(scale, zero)")
+    if q is not None and isinstance(q.scale, Blob):
+        axis = q.axis if q.axis is not None else -1
+        if not 0 <= axis < t.rank or q.scale.array.shape != (t.shape[axis],):
+            raise TinyccError(f"{r}: {q} does not fit the shape {list(t.shape)}", where)

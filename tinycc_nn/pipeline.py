@@ -1,0 +1,100 @@
+"""
+Passes, and pipelines of them as text: `fold-bn, prune-channels{ratio=0.3}`.
+
+A pass is a frozen dataclass in `passes/`; its fields are its options. The pass
+`prune-channels` is the class `PruneChannels` in `passes/prune_channels.py`: the
+name is the registration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinycc_nn.diagnostics import TinyccError, Where, nearest
+from tinycc_nn.ir.graph import Graph
+from tinycc_nn.ir.types import Array
+from tinycc_nn.ops import verify
+from tinycc_nn.options import option, show
+
+__all__ = ["Context", "Pass", "Pipeline", "load", "option", "pass_names", "print_pipeline"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pass may use beside the graph.
+
+    calibration: float32 inputs [samples, *shape] by name, unlabelled; empty if none was given.
+    """
+
+    calibration: Mapping[str, Array] = dataclasses.field(default_factory=dict[str, Array])
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """A rewrite of a valid graph into a valid graph. It owns the graph that it is given."""
+
+    keeps_values: ClassVar[bool] = True
+    """Whether the reference outputs stay the same: float up to rounding, int8 bit for bit."""
+
+    needs_calibration: ClassVar[bool] = False
+
+    @classmethod
+    def name(cls) -> str:
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+
+    @abstractmethod
+    def apply(self, graph: Graph, context: Context) -> None:
+        """Rewrite `graph` in place; TinyccError where the pass can't apply, saying why."""
+
+    def __call__(self, graph: Graph, context: Context | None = None) -> Graph:
+        """A new, verified graph; the argument is left as it was."""
+        context = context or Context()
+        if self.needs_calibration and not context.calibration:
+            raise TinyccError(
+                f"the pass {self.name()} needs calibration data", hint="give some with --calib"
+            )
+        out = graph.clone()
+        self.apply(out, context)
+        verify(out)
+        return out
+
+    def __str__(self) -> str:
+        given = [
+            f"{f.name}={show(v)}"
+            for f in dataclasses.fields(self)
+            if (v := getattr(self, f.name)) != f.default
+        ]
+        return self.name() + (f"{{{', '.join(given)}}}" if given else "")
+
+
+Pipeline = tuple[Pass, ...]
+
+
+def print_pipeline(p: Pipeline) -> str:
+    """The canonical text: options at their default are left out."""
+    return ", ".join(map(str, p))
+
+
+def pass_names() -> list[str]:
+    """The names of all passes, from their files."""
+    import tinycc_nn.passes
+
+    found = pkgutil.iter_modules(tinycc_nn.passes.__path__)
+    return sorted(m.name.replace("_", "-") for m in found if not m.name.startswith("_"))
+
+
+def load(name: str, where: Where = None) -> type[Pass]:
+    """The class of a pass; TinyccError if there is none of that name."""
+    if name not in (known := pass_names()):
+        raise TinyccError(f"unknown pass '{name}'", where, nearest(name, known))
+    module = importlib.import_module(f"tinycc_nn.passes.{name.replace('-', '_')}")
+    cls: type[Pass] = getattr(module, "".join(w.capitalize() for w in name.split("-")))
+    assert cls.name() == name
+    return cls
