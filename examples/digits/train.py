@@ -134,20 +134,20 @@ def to_onnx(net: Any) -> onnx.ModelProto:
         parameters = [f"{b.name}.1.{p}" for p in ("weight", "bias", "running_mean", "running_var")]
         return add("BatchNormalization", [y, *parameters], f"{b.name}.bn", epsilon=1e-5)
 
-    x = add("Relu", [block(STEM, "image")], "stem.relu")
+    x = add("Relu", [block(STEM, "input")], "stem.relu")
     x = add("Relu", [block(DOWN, x)], "down.relu")
     y = add("Relu", [block(DEPTHWISE, x)], "depthwise.relu")
     x = add("Relu", [add("Add", [x, block(POINTWISE, y)], "residual.add")], "residual.relu")
     x = add("Relu", [block(HEAD, x)], "head.relu")
     x = add("Flatten", [add("GlobalAveragePool", [x], "pool")], "flatten", axis=1)
     x = add("Gemm", [x, "classifier.weight", "classifier.bias"], "classifier", transB=1)
-    add("Softmax", [x], "probabilities", axis=1)
+    add("Softmax", [x], "output", axis=1)
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
         "digits",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 8, 8])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, 10])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 1, 8, 8])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 10])],
         [numpy_helper.from_array(v.numpy(), k) for k, v in net.state_dict().items() if k in used],
     )
     opset = helper.make_opsetid("", 17)
@@ -159,7 +159,7 @@ def to_onnx(net: Any) -> onnx.ModelProto:
 def accuracy(model: onnx.ModelProto, images: Floats, labels: Labels) -> float:
     """The fraction (0..1) of images that onnxruntime puts in the right class."""
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    found = [session.run(None, {"image": image[np.newaxis]})[0].argmax() for image in images]
+    found = [session.run(None, {"input": image[np.newaxis]})[0].argmax() for image in images]
     return float(np.mean(np.array(found) == labels))
 
 
