@@ -1,0 +1,28 @@
+"""The default passes of each -O level: data in `passes/`, so that the core names no pass."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+from tinycc_nn.diagnostics import UsageError, nearest
+
+LEVELS = ("O0", "O1", "O2", "O3", "Os")
+
+
+@cache
+def _table() -> dict[str, dict[str, str]]:
+    text = files("tinycc_nn.passes").joinpath("_levels.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def default_pipeline(level: str, dtype: str) -> str:
+    """The text of the pipeline for a level ("O0" .. "Os") and "float32" or "int8".
+
+    Raises UsageError for another level.
+    """
+    pipelines = _table()[dtype]
+    if level not in pipelines:
+        raise UsageError(f"unknown level '-{level}'", hint=nearest(level, pipelines))
+    return " ".join(pipelines[level].split())
