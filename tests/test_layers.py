@@ -17,14 +17,15 @@ MAX_LINES = 400
 # From the bottom up; a module may import those of its own line and of the lines above it.
 LAYERS = [
     {"diagnostics"},
-    {"cachedir", "options"},
+    {"cachedir", "options", "outputs"},
     {"ir"},
-    {"numeric", "reader"},
+    {"data", "numeric", "reader"},
     {"ops"},
     {"onnx", "reference", "rewrite", "target"},
-    {"cost", "memory", "source"},
+    {"calibration", "quantization"},
+    {"cost", "memory", "schedule", "source"},
     {"toolchain", "emulator", "device"},
-    {"backend", "pipeline", "pipeline_text", "report"},
+    {"backend", "levels", "passmanager", "pipeline", "pipeline_text", "report"},
     {"passes", "backends"},
     {"search"},
     {"cli"},
@@ -66,19 +67,20 @@ def imported(file: Path) -> Iterator[str]:
 def test_imports_point_down() -> None:
     wrong = []
     for file in sources("tinycc_nn", "passes", "backends"):
-        if (here := layer(file)) == "__init__":
+        if (here := layer(file)) not in RANK:
             continue
         for module in imported(file):
             if module in DISCOVERY:
                 continue
             below = module.split(".")[1] if module.startswith("tinycc_nn.") else ""
-            if below in RANK and RANK[below] > RANK.get(here, -1):
+            if below in RANK and RANK[below] > RANK[here]:
                 wrong.append(f"{file.relative_to(ROOT)} ({here}) imports {module}")
     assert not wrong
 
 
 def test_every_module_of_the_core_has_a_layer() -> None:
-    assert {layer(file) for file in core()} - {"__init__", "targets"} <= RANK.keys()
+    without = {layer(file) for file in core()} - {"__init__", "targets"} - RANK.keys()
+    assert not without, "say in LAYERS where they belong"
 
 
 def test_the_core_names_no_pass_and_no_backend() -> None:
