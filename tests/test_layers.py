@@ -21,7 +21,7 @@ LAYERS = [
     {"ir"},
     {"data", "numeric", "reader"},
     {"ops"},
-    {"onnx", "reference", "rewrite", "target"},
+    {"models", "onnx", "reference", "rewrite", "target"},
     {"calibration", "quantization"},
     {"cost", "memory", "schedule", "source"},
     {"toolchain", "emulator", "device"},
