@@ -64,9 +64,9 @@ def requantize(acc: Array, m: Array, shift: int, zero: int, lo: int, hi: int) ->
     return np.asarray(np.clip(y, lo, hi).astype(np.int8))
 
 
-def quantize(x: Array, scale: float, zero: int) -> Array:
+def quantize(x: Array, scale: Array | float, zero: int) -> Array:
     """float32[...] to int8: saturate(rint(x / scale) + zero), halves to even, all in float32."""
-    q = np.rint(x.astype(np.float32) / np.float32(scale)) + np.float32(zero)
+    q = np.rint(x.astype(np.float32) / np.asarray(scale, np.float32)) + np.float32(zero)
     return np.asarray(np.clip(q, -128, 127).astype(np.int8))
 
 
