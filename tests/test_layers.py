@@ -22,11 +22,12 @@ LAYERS = [
     {"data", "numeric", "reader"},
     {"ops"},
     {"models", "onnx", "reference", "rewrite", "target"},
-    {"calibration", "quantization"},
+    {"accuracy", "calibration", "quantization"},
     {"cost", "memory", "schedule", "source"},
     {"toolchain", "emulator", "device"},
     {"backend", "levels", "passmanager", "pipeline", "pipeline_text", "report"},
     {"passes", "backends"},
+    {"driver"},
     {"search"},
     {"cli"},
 ]
