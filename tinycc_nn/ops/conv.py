@@ -7,13 +7,16 @@ from math import prod
 import numpy as np
 
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.graph import Op, Value
 from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.numeric import exact
 from tinycc_nn.numeric.requantize import multipliers, requantize
 from tinycc_nn.ops.activation import ACT, clamp, int8_bounds
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
+from tinycc_nn.ops.layout import image_axes, to_nchw, to_nhwc, weight
 from tinycc_nn.ops.registry import ints, number
+from tinycc_nn.ops.window import ATTRIBUTES, read_window
+from tinycc_nn.reader import Node, Reader
 
 WINDOW = (
     Attribute("stride", (1, 1), "[rows, columns]"),
@@ -134,3 +137,25 @@ OPS = (
         int8=Int8.REQUANTIZE,
     ),
 )
+
+
+def ohwi(w: Array) -> Array:
+    """Weights [o, i, h, w] or [o, i, length] as [o, h, w, i]."""
+    return np.moveaxis(w[:, :, None] if w.ndim == 3 else w, 1, 3)
+
+
+def read(n: Node) -> Value:
+    axes = image_axes(n, n.value(0))
+    if n.value(1).type.rank != axes + 2:
+        raise n.fail(f"the weights have {n.value(1).type.rank} axes, the input {axes + 2}")
+    x, w = to_nhwc(n, n.value(0)), weight(n, 1, ohwi)
+    _, rows, columns, _ = x.type.shape
+    _, kh, kw, _ = w.type.shape
+    window = read_window(n, axes, (rows, columns), (kh, kw))
+    bias = n.optional(2)
+    operands = [x, w] if bias is None else [x, w, bias]
+    y = n.emit("conv2d", operands, {**window.attrs(), "groups": n.integer("group", 1)})
+    return to_nchw(n, y, axes)
+
+
+READERS = (Reader(("Conv",), read, (*ATTRIBUTES, "group")),)

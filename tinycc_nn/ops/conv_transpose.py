@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.graph import Op, Value
 from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.numeric import exact
 from tinycc_nn.ops.activation import ACT, clamp
 from tinycc_nn.ops.conv import finish_int8
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
+from tinycc_nn.ops.layout import image_axes, to_nchw, to_nhwc, weight
 from tinycc_nn.ops.registry import ints, number
+from tinycc_nn.ops.window import ATTRIBUTES, Pair, per_axis, read_kernel, read_pads
+from tinycc_nn.reader import Node, Reader
 
 
 def out_size(size: int, kernel: int, stride: int, dilation: int, pads: int, extra: int) -> int:
@@ -113,4 +116,68 @@ OPS = (
         macs=macs,
         int8=Int8.REQUANTIZE,
     ),
+)
+
+
+def read(n: Node) -> Value:
+    axes, groups = image_axes(n, n.value(0)), n.integer("group", 1)
+    shape = n.value(1).type.shape
+    if len(shape) != axes + 2 or groups < 1 or shape[0] % groups:
+        raise n.fail(f"weights {list(shape)} do not fit {axes + 2} axes in {groups} groups")
+
+    def ohwi(w: Array) -> Array:
+        w = w[:, :, None] if w.ndim == 3 else w
+        i, o, kh, kw = w.shape
+        grouped = w.reshape(groups, i // groups, o, kh, kw).transpose(0, 2, 3, 4, 1)
+        return grouped.reshape(groups * o, kh, kw, i // groups)
+
+    x, w = to_nhwc(n, n.value(0)), weight(n, 1, ohwi)
+    _, kh, kw, _ = w.type.shape
+    kernel = read_kernel(n, axes, (kh, kw))
+    stride, dilation = per_axis(n, "strides", axes, 1), per_axis(n, "dilations", axes, 1)
+    (top, left), (bottom, right), extra = _crop(n, axes, x, kernel, stride, dilation)
+    bias = n.optional(2)
+    y = n.emit(
+        "conv2d_transpose",
+        [x, w] if bias is None else [x, w, bias],
+        {
+            "stride": stride,
+            "pad": (top, bottom, left, right),
+            "output_pad": extra,
+            "dilation": dilation,
+            "groups": groups,
+        },
+    )
+    return to_nchw(n, y, axes)
+
+
+def _crop(
+    n: Node, axes: int, x: Value, kernel: Pair, stride: Pair, dilation: Pair
+) -> tuple[Pair, Pair, Pair]:
+    """The rows and columns cropped before and after, and those added.
+
+    Where the result's shape is wanted, by `output_shape` or auto_pad=SAME, it tells the cropping.
+    """
+    before, after = read_pads(n, axes)
+    extra = per_axis(n, "output_padding", axes, 0)
+    mode = n.text("auto_pad", "NOTSET")
+    size = (x.type.shape[1], x.type.shape[2])
+    if n.has("output_shape"):
+        wanted = per_axis(n, "output_shape", axes, 1)
+    elif mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = (size[0] * stride[0], size[1] * stride[1])
+    else:
+        return before, after, extra
+    total = [
+        out_size(size[i], kernel[i], stride[i], dilation[i], 0, extra[i]) - wanted[i]
+        for i in (0, 1)
+    ]
+    half = (max(total[0], 0) // 2, max(total[1], 0) // 2)
+    rest = (max(total[0], 0) - half[0], max(total[1], 0) - half[1])
+    more = (extra[0] + max(-total[0], 0), extra[1] + max(-total[1], 0))
+    return (half, rest, more) if mode == "SAME_UPPER" else (rest, half, more)
+
+
+READERS = (
+    Reader(("ConvTranspose",), read, (*ATTRIBUTES, "group", "output_padding", "output_shape")),
 )

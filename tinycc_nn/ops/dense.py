@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.graph import Op, Value
 from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.numeric import exact
 from tinycc_nn.numeric.requantize import multipliers, requantize
 from tinycc_nn.ops.activation import ACT, clamp
 from tinycc_nn.ops.conv import finish_int8
 from tinycc_nn.ops.definition import Int8, OpDef
+from tinycc_nn.ops.layout import known, weight
+from tinycc_nn.reader import Node, Reader
 
 
 def infer_dense(op: Op) -> tuple[TensorType, ...]:
@@ -95,4 +97,84 @@ OPS = (
         macs=macs_matmul,
         int8=Int8.REQUANTIZE,
     ),
+)
+
+
+def read_gemm(n: Node) -> Value:
+    a, b, c = n.value(0), n.value(1), n.optional(2)
+    if a.type.rank != 2 or b.type.rank != 2:
+        raise n.fail("A and B must have 2 axes")
+    alpha, beta = n.real("alpha", 1.0), n.real("beta", 1.0)
+    if n.integer("transA", 0):
+        a = n.emit("transpose", [a], {"perm": (1, 0)})
+    if beta == 0:
+        c = None
+    found, by_rows = known(b), bool(n.integer("transB", 0))
+    if found is None:
+        b = n.emit("transpose", [b], {"perm": (1, 0)}) if by_rows else b
+        return _plus(n, _times(n, n.emit("matmul", [a, b]), alpha), c, beta)
+    if alpha == 1:
+        w = weight(n, 1, lambda b: b if by_rows else b.T)
+    else:
+        real = found.real() * np.float32(alpha)
+        w = n.add_constant(real if by_rows else real.T)
+    bias = None if c is None else _bias(n, c, beta, w.type.shape[0])
+    if bias is not None:
+        return n.emit("dense", [a, w, bias])
+    return _plus(n, n.emit("dense", [a, w]), c, beta)
+
+
+def _bias(n: Node, c: Value, beta: float, size: int) -> Value | None:
+    """beta * C as a bias [size], or None if C isn't one constant row."""
+    found = known(c)
+    if found is None or any(i != 1 for i in c.type.shape[:-1]):
+        return None
+    if c.type.shape == (size,) and beta == 1:
+        return c
+    row = found.real().reshape(-1) * np.float32(beta)
+    return n.add_constant(np.broadcast_to(row, (size,)).copy())
+
+
+def _plus(n: Node, y: Value, c: Value | None, beta: float) -> Value:
+    if c is None:
+        return y
+    flat = n.emit("reshape", [c], {"shape": (1,) * (2 - c.type.rank) + c.type.shape})
+    return n.emit("add", [y, _times(n, flat, beta)])
+
+
+def _times(n: Node, x: Value, factor: float) -> Value:
+    if factor == 1:
+        return x
+    return n.emit("mul", [x, n.add_constant(np.full((1, 1), factor, np.float32))])
+
+
+def read_matmul(n: Node) -> Value:
+    a, b = n.value(0), n.value(1)
+    if not a.type.rank or not b.type.rank:
+        raise n.fail("the operands must have at least one axis")
+    if known(b) is not None and all(i == 1 for i in b.type.shape[:-2]):
+        outer = a.type.shape[:-1]
+        leading = max(0, b.type.rank - max(a.type.rank, 2))
+        w = weight(n, 1, lambda b: b.reshape(1, -1) if b.ndim == 1 else b.reshape(b.shape[-2:]).T)
+        y = n.emit("dense", [a, w])
+        columns = b.type.shape[-1:] if b.type.rank > 1 else ()
+        return _reshaped(n, y, ((1,) * leading + outer + columns))
+    rank = max(a.type.rank, b.type.rank, 2)
+    left = a.type.shape if a.type.rank > 1 else (1, *a.type.shape)
+    right = b.type.shape if b.type.rank > 1 else (*b.type.shape, 1)
+    left, right = (1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right
+    y = n.emit("matmul", [_reshaped(n, a, left), _reshaped(n, b, right)])
+    shape = y.type.shape[:-2]
+    shape += y.type.shape[-2:-1] if a.type.rank > 1 else ()
+    shape += y.type.shape[-1:] if b.type.rank > 1 else ()
+    return _reshaped(n, y, shape)
+
+
+def _reshaped(n: Node, x: Value, shape: tuple[int, ...]) -> Value:
+    return x if x.type.shape == shape else n.emit("reshape", [x], {"shape": shape})
+
+
+READERS = (
+    Reader(("Gemm",), read_gemm, ("alpha", "beta", "transA", "transB")),
+    Reader(("MatMul",), read_matmul),
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.graph import Attr, Op, Value
 from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.ops.definition import Attribute, OpDef
 from tinycc_nn.ops.registry import number
+from tinycc_nn.reader import Node, Reader
 
 PARAMETERS = ("gamma", "beta", "mean", "variance")
 
@@ -52,4 +53,27 @@ OPS = (
         run,
         (Attribute("epsilon", 1e-5, "added to the variance"),),
     ),
+)
+
+
+def read(n: Node) -> Value:
+    if n.integer("training_mode", 0) or n.results > 1:
+        raise n.fail("BatchNormalization in training mode", "export the network for inference")
+    if n.integer("spatial", 1) != 1:
+        raise n.fail("BatchNormalization with spatial=0 is not supported")
+    x, *parameters = (n.value(i) for i in range(5))
+    attrs: dict[str, Attr] = {"epsilon": n.real("epsilon", 1e-5)}
+    if (rank := x.type.rank) == 2:
+        return n.emit("batch_norm", [x, *parameters], attrs)
+    if rank < 2:
+        raise n.fail(f"BatchNormalization of a tensor with {rank} axes", "[n, c, ...]")
+    there = (0, *range(2, rank), 1)
+    back = (0, rank - 1, *range(1, rank - 1))
+    y = n.emit("batch_norm", [n.emit("transpose", [x], {"perm": there}), *parameters], attrs)
+    return n.emit("transpose", [y], {"perm": back})
+
+
+READERS = (
+    # The momentum only matters in training.
+    Reader(("BatchNormalization",), read, ("epsilon", "momentum", "spatial", "training_mode")),
 )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
 
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.graph import Attr, Op, Value
 from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.numeric.requantize import multipliers, requantize
 from tinycc_nn.ops.conv import WINDOW, window_shape
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
+from tinycc_nn.ops.layout import image_axes, to_nchw, to_nhwc
 from tinycc_nn.ops.registry import flag, ints
+from tinycc_nn.ops.window import ATTRIBUTES, Pair, Window, read_window
+from tinycc_nn.reader import Node, Reader
 
 
 def _infer_shape(op: Op) -> tuple[int, ...]:
@@ -125,4 +129,70 @@ OPS = (
         (KERNEL, *WINDOW, Attribute("count_pad", False, "padding counts in the mean, as 0")),
         int8=Int8.REQUANTIZE,
     ),
+)
+
+
+def read_pool(n: Node) -> Value:
+    if n.results > 1:
+        raise n.fail("MaxPool with Indices is not supported")
+    axes = image_axes(n, n.value(0))
+    x = to_nhwc(n, n.value(0))
+    _, rows, columns, _ = x.type.shape
+    window = read_window(n, axes, (rows, columns))
+    if n.integer("ceil_mode", 0) and n.text("auto_pad", "NOTSET") == "NOTSET":
+        longer = _ceil_padding(window, (rows, columns))
+    else:
+        longer = window.after
+    count_pad = bool(n.integer("count_include_pad", 0))
+    if count_pad and any(a > b for a, b in zip(longer, window.after, strict=True)):
+        # The node's own padding counts, what rounding up adds does not.
+        x, window, longer = _pad_ahead(n, x, window, longer)
+        count_pad = False
+    window = replace(window, after=longer)
+    attrs: dict[str, Attr] = {"kernel": window.kernel, **window.attrs()}
+    if n.op_type == "MaxPool":
+        return to_nchw(n, n.emit("max_pool2d", [x], attrs), axes)
+    return to_nchw(n, n.emit("avg_pool2d", [x], {**attrs, "count_pad": count_pad}), axes)
+
+
+def _ceil_padding(window: Window, size: Pair) -> Pair:
+    """The padding after the image that gives as many windows as rounding up does.
+
+    A window that would start behind the image and its own padding is dropped.
+    """
+
+    def after(axis: int) -> int:
+        before, stride, span = window.before[axis], window.stride[axis], window.span(axis)
+        room = size[axis] + before
+        last = -(-(room + window.after[axis] - span) // stride)
+        if last * stride >= room:
+            last -= 1
+        return max(last * stride + span - room, 0)
+
+    return after(0), after(1)
+
+
+def _pad_ahead(n: Node, x: Value, window: Window, longer: Pair) -> tuple[Value, Window, Pair]:
+    """The image padded by zeros in an op of its own; the window, and the padding left after it."""
+    before, after = (0, *window.before, 0), (0, *window.after, 0)
+    if any(before + after):
+        x = n.emit("pad", [x], {"pads": (*before, *after), "value": 0.0})
+    rest = (max(longer[0] - window.after[0], 0), max(longer[1] - window.after[1], 0))
+    return x, replace(window, before=(0, 0), after=(0, 0)), rest
+
+
+def read_global(n: Node) -> Value:
+    x, name = n.value(0), "reduce_mean" if n.op_type == "GlobalAveragePool" else "reduce_max"
+    if x.type.rank == 4:
+        return to_nchw(n, n.emit(name, [to_nhwc(n, x)], {"axes": (1, 2)}), 2)
+    if x.type.rank < 3:
+        raise n.fail(f"{n.op_type} of a tensor with {x.type.rank} axes", "[n, c, ...]")
+    return n.emit(name, [x], {"axes": tuple(range(2, x.type.rank))})
+
+
+READERS = (
+    # The storage order only tells how Indices count.
+    Reader(("MaxPool",), read_pool, (*ATTRIBUTES, "ceil_mode", "storage_order")),
+    Reader(("AveragePool",), read_pool, (*ATTRIBUTES, "ceil_mode", "count_include_pad")),
+    Reader(("GlobalAveragePool", "GlobalMaxPool"), read_global),
 )

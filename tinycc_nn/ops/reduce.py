@@ -7,11 +7,12 @@ from math import prod
 import numpy as np
 
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.graph import Op, Value
 from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.numeric.requantize import multipliers, requantize
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
 from tinycc_nn.ops.registry import flag, ints
+from tinycc_nn.reader import Node, Reader
 
 
 def _shape(op: Op) -> tuple[int, ...]:
@@ -100,5 +101,28 @@ OPS = (
         run_max,
         ATTRS,
         int8=Int8.STORAGE,
+    ),
+)
+
+
+def read(n: Node) -> Value:
+    x = n.value(0)
+    if n.opset >= (13 if n.op_type == "ReduceSum" else 18):
+        given = n.optional_constant(1)
+        axes = () if given is None else tuple(int(a) for a in given.reshape(-1))
+    else:
+        axes = n.integers("axes", ())
+    if not axes:
+        if n.integer("noop_with_empty_axes", 0):
+            return x
+        axes = tuple(range(x.type.rank))
+    positive = tuple(a + x.type.rank if a < 0 else a for a in axes)
+    name = {"ReduceMean": "reduce_mean", "ReduceSum": "reduce_sum", "ReduceMax": "reduce_max"}
+    return n.emit(name[n.op_type], [x], {"axes": positive, "keep": bool(n.integer("keepdims", 1))})
+
+
+READERS = (
+    Reader(
+        ("ReduceMean", "ReduceSum", "ReduceMax"), read, ("axes", "keepdims", "noop_with_empty_axes")
     ),
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from math import exp, floor
+from math import exp, floor, prod
 
 import numpy as np
 
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.graph import Op, Value
 from tinycc_nn.ir.types import F32, Array, Quant, TensorType
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
 from tinycc_nn.ops.registry import number
+from tinycc_nn.reader import Node, Reader
 
 OUTPUT = Quant(1 / 256, -128)
 """Probabilities 0..255/256: all that int8 can tell apart."""
@@ -85,3 +86,23 @@ OPS = (
         (AXIS,),
     ),
 )
+
+
+def read(n: Node) -> Value:
+    x, name = n.value(0), {"Softmax": "softmax", "LogSoftmax": "log_softmax"}[n.op_type]
+    axis = n.integer("axis", -1 if n.opset >= 13 else 1)
+    if not -x.type.rank <= axis < x.type.rank:
+        raise n.fail(f"axis {axis} of a tensor with {x.type.rank} axes")
+    axis %= x.type.rank
+    if n.opset >= 13:
+        return n.emit(name, [x], {"axis": axis})
+    # Up to opset 12 all elements from the axis on compete.
+    shape = x.type.shape
+    wide = [i for i in range(axis, len(shape)) if shape[i] > 1] or [axis]
+    if len(wide) == 1:
+        return n.emit(name, [x], {"axis": wide[0]})
+    flat = n.emit("reshape", [x], {"shape": (prod(shape[:axis]), prod(shape[axis:]))})
+    return n.emit("reshape", [n.emit(name, [flat], {"axis": 1})], {"shape": shape})
+
+
+READERS = (Reader(("Softmax", "LogSoftmax"), read, ("axis",)),)
