@@ -1,0 +1,5 @@
+#if defined(__GNUC__)
+#define TCNN_INLINE static inline __attribute__((always_inline))
+#else
+#define TCNN_INLINE static inline
+#endif

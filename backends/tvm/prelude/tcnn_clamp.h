@@ -1,0 +1,13 @@
+/* v limited to [low, high]; one instruction where they are the limits of int8. */
+TCNN_INLINE int8_t tcnn_clamp(int32_t v, int32_t low, int32_t high)
+{
+#if defined(__ARM_FEATURE_SAT) && !defined(__ARM_ARCH_6M__)
+  if (low == -128 && high == 127) {
+    int32_t r;
+    __asm__("ssat %0, #8, %1" : "=r"(r) : "r"(v));
+    return (int8_t)r;
+  }
+#endif
+  v = v < low ? low : v;
+  return (int8_t)(v > high ? high : v);
+}

@@ -1,0 +1,9 @@
+/* c + a.low * b.low, modulo 2^32. */
+TCNN_INLINE int32_t tcnn_smlabb(int32_t a, int32_t b, int32_t c)
+{
+#if TCNN_DSP
+  return __smlabb(a, b, c);
+#else
+  return (int32_t)((uint32_t)c + (uint32_t)((int16_t)a * (int16_t)b));
+#endif
+}
