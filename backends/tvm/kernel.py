@@ -1,0 +1,73 @@
+"""What a kernel is: one way to compute one op, found by file in `kernels/`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import tinycc_nn.backends.tvm.kernels
+from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.types import Array
+from tinycc_nn.target import Target
+
+if TYPE_CHECKING:
+    from tvm.tirx import PrimFunc
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is emitted of a kernel.
+
+    function:  TIR. Its parameters are the running operands in order, then the constants, the
+               result, and the scratch (int8) if there is any.
+    constants: the arrays that it reads, packed in reading order.
+    helpers:   names of the C helpers that it calls, and C text of its own micro-kernels.
+    """
+
+    function: PrimFunc
+    constants: tuple[Array, ...]
+    helpers: tuple[str, ...] = ()
+    micro_kernels: str = ""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """
+    name:     what reports show and `--kernel` takes.
+    code:     makes what is emitted; kernels whose C text is the same become one function.
+    flash:    bytes of constants and estimated bytes of instructions.
+    cycles:   estimated cycles, to compare the kernels of one op.
+    scratch:  bytes of working memory in the arena.
+    in_place: operands whose bytes the result may take.
+    """
+
+    name: str
+    code: Callable[[], Code]
+    flash: int
+    cycles: float
+    scratch: int = 0
+    in_place: tuple[int, ...] = ()
+
+
+class Family(Protocol):
+    """Kernels of one idea. A module in `kernels/` has one as `FAMILY`."""
+
+    def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
+        """The kernels that compute `op` exactly on the target; none if it isn't theirs."""
+
+
+def families() -> Iterator[Family]:
+    """All families, by file name."""
+    path = tinycc_nn.backends.tvm.kernels.__path__
+    for m in sorted(pkgutil.iter_modules(path), key=lambda m: m.name):
+        module = importlib.import_module(f"tinycc_nn.backends.tvm.kernels.{m.name}")
+        if (family := getattr(module, "FAMILY", None)) is not None:
+            yield family
+
+
+def candidates(op: Op, target: Target) -> list[Kernel]:
+    """Every kernel that computes `op` on the target."""
+    return [k for f in families() for k in f.candidates(op, target)]

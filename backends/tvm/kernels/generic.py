@@ -1,0 +1,46 @@
+"""generic: the tensor expression of an op, lowered as it stands. It fits every op and core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tinycc_nn.backends.tvm.kernel import Code, Kernel
+from tinycc_nn.backends.tvm.te.define import define, is_defined
+from tinycc_nn.ir.graph import Op
+from tinycc_nn.ops import opdef
+from tinycc_nn.target import Target
+
+CYCLES_PER_MAC = 11.0
+CYCLES_PER_ELEMENT = 20.0
+CODE_BYTES = 300
+
+
+class Generic:
+    """Loops over the result, each element computed from memory."""
+
+    def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
+        del target
+        if not is_defined(op):
+            return
+        d = opdef(op.name)
+        constants = sum(v.type.nbytes for v in op.operands if v.constant is not None)
+        same_size = tuple(
+            i
+            for i, v in enumerate(op.operands)
+            if d.elementwise and (v.type.shape, v.type.dtype) == (op.type.shape, op.type.dtype)
+        )
+        yield Kernel(
+            "generic",
+            lambda: _code(op),
+            constants + CODE_BYTES,
+            d.macs(op) * CYCLES_PER_MAC + op.type.size * CYCLES_PER_ELEMENT,
+            in_place=same_size,
+        )
+
+
+def _code(op: Op) -> Code:
+    function, constants = define(op)
+    return Code(function, constants)
+
+
+FAMILY = Generic()

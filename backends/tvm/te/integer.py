@@ -1,0 +1,41 @@
+"""Integer expressions: the requantization rule and clamps, as in `tinycc_nn/numeric`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import tirx
+
+Expr = Any
+
+
+def i32(e: Expr | int) -> Expr:
+    return tirx.const(e, "int32") if isinstance(e, int) else e.astype("int32")
+
+
+def f32(e: Expr | float) -> Expr:
+    return tirx.const(e, "float32") if isinstance(e, int | float) else e.astype("float32")
+
+
+def clamp(e: Expr, lo: Expr, hi: Expr) -> Expr:
+    """min(max(e, lo), hi)."""
+    return tirx.min(tirx.max(e, lo), hi)
+
+
+def requantize(acc: Expr, m: Expr, shift: int, zero: int, lo: int, hi: int) -> Expr:
+    """int32 acc and multiplier to int8: saturate((acc * m + 2^(shift-1) >> shift) + zero)."""
+    return requantize64(acc.astype("int64") * m.astype("int64"), shift, zero, lo, hi)
+
+
+def rounding_shift(total: Expr, shift: int, zero: int, lo: int, hi: int) -> Expr:
+    """An int32 sum of products to int8, by the same rule in 32 bits."""
+    y = ((total + i32(1 << (shift - 1))) >> i32(shift)) + i32(zero)
+    return clamp(y, i32(lo), i32(hi)).astype("int8")
+
+
+def requantize64(total: Expr, shift: int, zero: int, lo: int, hi: int) -> Expr:
+    """An int64 sum of products to int8, by the same rule."""
+    y = ((total + tirx.const(1 << (shift - 1), "int64")) >> tirx.const(shift, "int64")).astype(
+        "int32"
+    )
+    return clamp(y + i32(zero), i32(lo), i32(hi)).astype("int8")
