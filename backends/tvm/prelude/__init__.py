@@ -1,6 +1,6 @@
 """The C helpers that generated kernels call; only those that are used are emitted.
 
-Each helper is a small text in ``prelude/``, named after the function, type or macro it defines. It
+Each helper is a small text beside this file, named after the function, type or macro it defines. It
 needs the other helpers whose names stand in its text. Helpers have a portable body and one for the
 DSP extension; no header but stdint.h (and arm_acle.h with DSP) is included, since a freestanding
 compiler may have no C library's.
@@ -51,7 +51,7 @@ def helpers() -> Mapping[str, str]:
     """The C text of every helper by name, in name order; functions of math.h are declarations."""
     texts = {f"{name}": f"extern float {name}(float);\n" for name in _UNARY}
     texts |= {name: f"extern float {name}(float, float);\n" for name in _BINARY}
-    for entry in (files(__package__) / "prelude").iterdir():
+    for entry in files(__name__).iterdir():
         if entry.name.endswith(".h"):
             texts[entry.name.removesuffix(".h")] = entry.read_text(encoding="utf-8")
     return dict(sorted(texts.items()))
