@@ -110,7 +110,12 @@ def _disassembler() -> capstone.Cs:
     return found
 
 
-_CONDITIONS = frozenset("eq ne hs lo mi pl vs vc hi ls ge lt gt le al cs cc".split())
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set of instruction names."""
+    return frozenset(text.split())
+
+
+_CONDITIONS = words("eq ne hs lo mi pl vs vc hi ls ge lt gt le al cs cc")
 
 _BY_ID = {
     arm.ARM_INS_B: Kind.BRANCH,
@@ -144,8 +149,8 @@ _NAMES = {
     Kind.V_MOVE: "vmov",
     Kind.V_ARITHMETIC: "vadd vsub vmul vcvt vnmul vabs vneg vcvtr",
 }
-_BY_NAME = {name: kind for kind, names in _NAMES.items() for name in names.split()}
-_BITFIELD_IMMEDIATES = frozenset("movw movt addw subw ubfx sbfx bfi".split())
+_BY_NAME = {name: kind for kind, names in _NAMES.items() for name in words(names)}
+_BITFIELD_IMMEDIATES = words("movw movt addw subw ubfx sbfx bfi")
 
 
 def _classify(raw: capstone.CsInsn) -> Instruction:

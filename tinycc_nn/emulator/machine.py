@@ -48,6 +48,7 @@ _STACK_BYTES = 64 << 10
 _PAINT = b"\xa5"
 CANARY = bytes.fromhex("c3 5a 96 e1 0f 78 d2 4b b4 2d 87 f0 1e 69 a5 3c")
 DEFAULT_BUDGET = 4_000_000_000
+_NOTHING = LayerCost("", 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,20 @@ class CallResult:
     stack_bytes: int
     instructions: int = 0
     cycles: int = 0
-    before: LayerCost = LayerCost("", 0, 0)
+    before: LayerCost = _NOTHING
     layers: tuple[LayerCost, ...] = ()
+
+
+class _Fault:
+    """The last bad access. It does not know the machine, which so is freed with its last user."""
+
+    text = ""
+
+    def on_fault(
+        self, _uc: unicorn.Uc, access: int, address: int, _size: int, _value: int, _data: object
+    ) -> bool:
+        self.text = f"{_FAULTS.get(access, 'memory fault')} at {address:#010x}"
+        return False
 
 
 class Machine:
@@ -91,8 +104,8 @@ class Machine:
             raise TinyccError(f"no {target.cpu} in the emulator", target.name, hint)
         self.program, self.target = program, target
         self._uc = self._load(program, _CPUS[target.cpu])
-        self._fault: tuple[int, int] | None = None
-        self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_fault)
+        self._fault = _Fault()
+        self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._fault.on_fault)
         self._profile = self._install_profile() if profiling else None
         self._buffers: list[Buffer] = []
         memory = program.memory
@@ -121,11 +134,16 @@ class Machine:
         return uc
 
     def _install_profile(self) -> BlockProfile:
-        profile = BlockProfile(self.program.code, cycle_model(self.target.cpu), self.read)
+        uc = self._uc
+
+        def read(address: int, nbytes: int) -> bytes:
+            return bytes(uc.mem_read(address, nbytes))
+
+        profile = BlockProfile(self.program.code, cycle_model(self.target.cpu), read)
         profile.state.stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
         handle = ctypes.c_size_t()
         status = uclib.uc_hook_add(
-            self._uc._uch,
+            uc._uch,
             ctypes.byref(handle),
             unicorn.UC_HOOK_BLOCK,
             ctypes.c_void_p(block_hook_address()),
@@ -136,12 +154,6 @@ class Machine:
         if status != unicorn.UC_ERR_OK:
             raise unicorn.UcError(status)
         return profile
-
-    def _on_fault(
-        self, _uc: unicorn.Uc, access: int, address: int, _size: int, _value: int, _data: object
-    ) -> bool:
-        self._fault = (access, address)
-        return False
 
     def alloc(self, name: str, nbytes: int, align: int = 8) -> Buffer:
         """`nbytes` bytes of RAM at a multiple of `align` (bytes, a power of two).
@@ -227,7 +239,7 @@ class Machine:
         return stack
 
     def _run(self, entry: int, function: str, seconds: float) -> None:
-        self._fault = None
+        self._fault.text = ""
         timeout = 0 if self._profile is not None else int(seconds * 1e6)
         try:
             self._uc.emu_start(entry | 1, _RETURN, timeout=timeout)
@@ -244,13 +256,11 @@ class Machine:
         return f"{symbol or 'no function'} (pc {pc:#010x}) on {self.target.cpu}"
 
     def _diagnose(self, error: unicorn.UcError) -> EmulatorError:
-        if self._fault is None:
-            what = "undefined instruction or exception"
-            known = error.errno in (unicorn.UC_ERR_INSN_INVALID, unicorn.UC_ERR_EXCEPTION)
-            return EmulatorError(what if known else str(error), self._place())
-        access, address = self._fault
-        what = _FAULTS.get(access, "memory fault")
-        return EmulatorError(f"{what} at {address:#010x}", self._place())
+        if self._fault.text:
+            return EmulatorError(self._fault.text, self._place())
+        what = "undefined instruction, unaligned access or exception"
+        known = error.errno in (unicorn.UC_ERR_INSN_INVALID, unicorn.UC_ERR_EXCEPTION)
+        return EmulatorError(what if known else str(error), self._place())
 
     def _stack_depth(self, top: int) -> int:
         stack = self.read(_STACK_TOP - _STACK_BYTES, _STACK_BYTES)

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from tinycc_nn.emulator.cycles import BlockCost, Fetch
-from tinycc_nn.emulator.instructions import MULTIPLIES, Instruction, Kind
+from tinycc_nn.emulator.instructions import MULTIPLIES, Instruction, Kind, words
 
 
 class Use(Enum):
@@ -28,17 +28,13 @@ class Use(Enum):
     ALU = auto()
 
 
-_SHIFTER = frozenset(
-    "ubfx sbfx rbit rev rev16 revsh bfi pkhbt pkhtb sxtab16 uxtab16 sxtab uxtab".split()
-)
+_SHIFTER = words("ubfx sbfx rbit rev rev16 revsh bfi pkhbt pkhtb sxtab16 uxtab16 sxtab uxtab")
 
-BITFIELD = frozenset(
-    (
-        "uxtb uxth sxtb sxth uxtb16 sxtb16 uxtab uxtah sxtab sxtah sxtab16 uxtab16 ubfx sbfx bfi bfc"
-        " pkhbt pkhtb rev rev16 revsh rbit clz uadd8 sadd8 uadd16 sadd16 usub8 ssub8 usub16 ssub16"
-        " qadd qsub qadd16 qsub16 qadd8 qsub8 ssat usat ssat16 usat16 sel shadd16 uhadd8 usad8"
-        " usada8"
-    ).split()
+BITFIELD = words(
+    "uxtb uxth sxtb sxth uxtb16 sxtb16 uxtab uxtah sxtab sxtah sxtab16 uxtab16 ubfx sbfx bfi bfc"
+    " pkhbt pkhtb rev rev16 revsh rbit clz uadd8 sadd8 uadd16 sadd16 usub8 ssub8 usub16 ssub16"
+    " qadd qsub qadd16 qsub16 qadd8 qsub8 ssat usat ssat16 usat16 sel shadd16 uhadd8 usad8"
+    " usada8"
 )
 """Operations of the second ALU stage: bit fields, saturation, SIMD in registers."""
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinycc_nn.emulator.instructions import MULTIPLIES, Instruction, Kind
+from tinycc_nn.emulator.instructions import MULTIPLIES, Instruction, Kind, words
 from tinycc_nn.emulator.pipeline import BITFIELD, Use
 
-_ONE_CYCLE_FIELDS = frozenset(
-    "bfi bfc uxtb uxth sxtb sxth ubfx sbfx rev rev16 clz".split()
-)  # the other bit-field operations go through the slower SIMD path
+_ONE_CYCLE_FIELDS = words("bfi bfc uxtb uxth sxtb sxth ubfx sbfx rev rev16 clz")
+"""The other bit-field operations go through the slower SIMD path."""
 
 
 @dataclass(frozen=True, slots=True)

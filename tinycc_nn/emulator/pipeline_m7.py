@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinycc_nn.emulator.instructions import MULTIPLIES, Instruction, Kind
+from tinycc_nn.emulator.instructions import MULTIPLIES, Instruction, Kind, words
 from tinycc_nn.emulator.pipeline import BITFIELD, Use
 
-_EARLY = frozenset(
-    "add adds sub subs mov movs movw mvn addw subw lsl lsls lsr lsrs asr asrs ror rors".split()
-)
+_EARLY = words("add adds sub subs mov movs movw mvn addw subw lsl lsls lsr lsrs asr asrs ror rors")
 """Operations that the first ALU stage can do."""
 
 _STORES = frozenset((Kind.STORE, Kind.V_STORE))

@@ -51,8 +51,8 @@ class BlockProfile:
         self._counts[:] = 0
         self._falls[:] = 0
         self._kernels = tuple(kernels)
-        ranges = [(k.address, k.address + max(k.size, 2)) for k in kernels]
-        self._expected = (Range * rows)(*ranges, (_NEVER, _NEVER))
+        ranges = [Range(k.address, k.address + max(k.size, 2)) for k in kernels]
+        self._expected = (Range * rows)(*ranges, Range(_NEVER, _NEVER))
         state = self.state
         state.counts = self._counts.ctypes.data
         state.falls = state.last_fall = self._falls.ctypes.data

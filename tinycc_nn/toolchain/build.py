@@ -36,13 +36,17 @@ def build_program(
     """
     toolchain = find_toolchain() if toolchain is None else toolchain
     cache = CacheDir() if cache is None else cache
-    texts = dict(sources) | {
-        "tinycc_startup.c": _resource("startup.c"),
-        "tinycc_link.ld": _link_script(memory),
-    }
+    texts = (
+        dict(sources)
+        | toolchain.extra_sources
+        | {
+            "tinycc_startup.c": _resource("startup.c"),
+            "tinycc_link.ld": _link_script(memory),
+        }
+    )
     compile_flags = (*toolchain.compile_flags(target), level, *flags)
     link_flags = toolchain.link_flags(target, level)
-    contents = (part for pair in sorted(texts.items()) for part in pair)
+    contents = (part for pair in sorted((texts | _headers()).items()) for part in pair)
     key = content_key((toolchain.version, *compile_flags, "link", *link_flags, *contents))
     version = toolchain.version
     if directory is None:
@@ -79,7 +83,12 @@ def _workspace(directory: Path | None) -> Iterator[Path]:
 
 
 def _resource(name: str) -> str:
-    return files("tinycc_nn.toolchain").joinpath("resources", name).read_text("utf-8")
+    return files("tinycc_nn.toolchain").joinpath(name).read_text("utf-8")
+
+
+def _headers() -> dict[str, str]:
+    entries = files("tinycc_nn.toolchain.include").iterdir()
+    return {e.name: e.read_text("utf-8") for e in entries if e.name.endswith(".h")}
 
 
 def _link_script(memory: MemoryMap) -> str:

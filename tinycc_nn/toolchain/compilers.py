@@ -55,6 +55,13 @@ class Toolchain:
     command: tuple[str, ...]
     version: str
 
+    @property
+    def extra_sources(self) -> dict[str, str]:
+        """What is compiled along: functions of math.h that zig's runtime library lacks."""
+        if self.name == "gcc":
+            return {}
+        return {"tinycc_math.c": files("tinycc_nn.toolchain").joinpath("math.c").read_text("utf-8")}
+
     def compile_flags(self, target: Target) -> tuple[str, ...]:
         """What compiles C for the target's core, floating point in registers where it has any."""
         return COMMON_FLAGS + _DEVICE_FLAGS + self._core_flags(target)
@@ -76,14 +83,14 @@ class Toolchain:
 
 
 def _gcc_core(target: Target) -> tuple[str, ...]:
+    cpu = target.cpu + ("+nodsp" if target.cpu == "cortex-m33" and not target.dsp else "")
     if target.fpu == "none":
-        suffix = "+nodsp" if target.cpu == "cortex-m33" and not target.dsp else ""
         soft = "+nofp" if target.cpu in ("cortex-m4", "cortex-m7", "cortex-m33") else ""
-        return (f"-mcpu={target.cpu}{suffix}{soft}", "-mfloat-abi=soft")
+        return (f"-mcpu={cpu}{soft}", "-mfloat-abi=soft")
     fpu = _GCC_FPU.get((target.cpu, target.fpu))
     if fpu is None:
         raise _no_such_fpu(target)
-    return (f"-mcpu={target.cpu}", "-mfloat-abi=hard", f"-mfpu={fpu}")
+    return (f"-mcpu={cpu}", "-mfloat-abi=hard", f"-mfpu={fpu}")
 
 
 def _zig_core(target: Target) -> tuple[str, ...]:
@@ -98,7 +105,7 @@ def _zig_core(target: Target) -> tuple[str, ...]:
     if target.mve:
         features += "+mve"
     abi = "eabi" if target.fpu == "none" else "eabihf"
-    include = str(files("tinycc_nn.toolchain") / "resources" / "include")
+    include = str(files("tinycc_nn.toolchain.include"))
     # -fhosted -fbuiltin: "freestanding" alone makes calls of memcpy and of float builtins.
     return (
         "-target",

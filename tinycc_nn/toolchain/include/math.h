@@ -1,4 +1,5 @@
-/* Declarations only, for compilers that come without a libc: what their runtime library has. */
+/* Declarations only, for compilers that come without a libc: what their runtime library and
+   tinycc_nn's math.c have. */
 #ifndef TINYCC_MATH_H
 #define TINYCC_MATH_H
 #define INFINITY (__builtin_inff())
@@ -9,6 +10,7 @@
 #define isfinite(x) __builtin_isfinite(x)
 float ceilf(float x);
 float cosf(float x);
+float erff(float x);
 float exp2f(float x);
 float expf(float x);
 float fabsf(float x);
@@ -20,11 +22,16 @@ float fmodf(float x, float y);
 float log10f(float x);
 float log2f(float x);
 float logf(float x);
+float nearbyintf(float x);
+float powf(float x, float y);
+float rintf(float x);
 float roundf(float x);
 float sinf(float x);
 float sqrtf(float x);
 float tanf(float x);
+float tanhf(float x);
 float truncf(float x);
+long lrintf(float x);
 double ceil(double x);
 double exp(double x);
 double fabs(double x);

@@ -1,0 +1,1 @@
+"""Everything below the C code: targets, compilers, emulators, cycle models."""

@@ -1,0 +1,1 @@
+"""C headers for the compiler that comes without a libc."""
