@@ -90,18 +90,26 @@ def check_values(p: Pass, before: Graph, after: Graph, data: Mapping[str, Array]
 
 
 def _samples(graph: Graph, data: Mapping[str, Array]) -> dict[str, Array]:
-    """A few samples as stored: of `data` if it fits, else drawn with a fixed seed."""
+    """A few samples as stored: of `data` where its type fits, else made up."""
+    made_up = made_up_samples(graph)
+    return {
+        v.name: data[v.name][:_SAMPLES]
+        if v.name in data and data[v.name].dtype == v.type.dtype.numpy
+        else made_up[v.name]
+        for v in graph.inputs
+    }
+
+
+def made_up_samples(graph: Graph) -> dict[str, Array]:
+    """Stored inputs [4, *shape] drawn with a fixed seed: floats normal, integers uniform."""
     random = np.random.default_rng(0)
-    found = {}
+    found: dict[str, Array] = {}
     for v in graph.inputs:
-        given = data.get(v.name)
-        if given is not None and given.dtype == v.type.dtype.numpy:
-            found[v.name] = given[:_SAMPLES]
-        elif v.type.dtype.is_float:
-            found[v.name] = random.standard_normal((_SAMPLES, *v.type.shape), np.float32)
+        shape = (_SAMPLES, *v.type.shape)
+        if v.type.dtype.is_float:
+            found[v.name] = random.standard_normal(shape, np.float32)
         else:
-            shape = (_SAMPLES, *v.type.shape)
-            found[v.name] = random.integers(0, 128, shape).astype(v.type.dtype.numpy)
+            found[v.name] = random.integers(-128, 128, shape).astype(v.type.dtype.numpy)
     return found
 
 

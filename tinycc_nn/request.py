@@ -1,0 +1,81 @@
+"""What to compile and how: the command line, or a program, as one value."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tinycc_nn.data import DataSpec
+from tinycc_nn.diagnostics import UsageError
+from tinycc_nn.models import Model
+from tinycc_nn.target import Target
+
+DTYPES = ("int8", "float32")
+_C_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    What to compile, and how. Two equal requests (with files of the same bytes) give the same bytes.
+
+    name:     prefix of every C symbol and file.
+    level:    "O0" .. "O3", "Os".
+    dtype:    "int8" or "float32"; None is int8 where there is calibration data.
+    pipeline: text of the passes instead of the level's; None for those.
+    kernels:  layer name to kernel name, for layers whose kernel is forced.
+    toolchain: "gcc" or "zig"; None for the first that is found.
+    measure:  build and run the C, on the host and on the emulated core.
+    """
+
+    model: Model
+    name: str
+    target: Target
+    level: str = "O2"
+    dtype: str | None = None
+    calib: DataSpec | None = None
+    eval: DataSpec | None = None
+    pipeline: str | None = None
+    input_dims: Mapping[str, int] = field(default_factory=dict[str, int])
+    backend: str = "tvm"
+    kernels: Mapping[str, str] = field(default_factory=dict[str, str])
+    toolchain: str | None = None
+    measure: bool = True
+
+    def __post_init__(self) -> None:
+        if not _C_NAME.fullmatch(self.name):
+            hint = "letters, digits and _, as in: --name kws"
+            raise UsageError(f"'{self.name}' can't be the prefix of C names", hint=hint)
+        if self.dtype not in (None, *DTYPES):
+            raise UsageError(f"unknown dtype '{self.dtype}'", hint=f"known: {', '.join(DTYPES)}")
+
+    @property
+    def chosen_dtype(self) -> str:
+        return self.dtype or ("int8" if self.calib else "float32")
+
+    @property
+    def command(self) -> str:
+        """The command line for this output: only what changes the C, files by name only, so that
+        the place of a build leaves no trace in it."""
+        words = ["tinycc-nn", "compile", self.model.path.name if self.model.path else "-"]
+        words += ["--name", self.name]
+        generic = self.target.generic
+        words += [f"-mcpu={self.target.cpu}"] if generic else ["--target", self.target.name]
+        words += [f"-{self.level}", "--dtype", self.chosen_dtype]
+        if self.calib is not None:
+            words += ["--calib", _base_name(self.calib)]
+        if self.pipeline is not None:
+            words += ["-p", self.pipeline]
+        for key, size in sorted(self.input_dims.items()):
+            words += ["--input-dim", f"{key}={size}"]
+        words += ["--backend", self.backend]
+        for layer, kernel in sorted(self.kernels.items()):
+            words += ["--kernel", f"{layer}={kernel}"]
+        return shlex.join(words)
+
+
+def _base_name(spec: DataSpec) -> str:
+    names = str(spec).removeprefix(str(spec.path))
+    return spec.path.name + names
