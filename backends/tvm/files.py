@@ -14,7 +14,7 @@ from tinycc_nn.backend import BackendOptions
 from tinycc_nn.backends.tvm.allocate import Allocation
 from tinycc_nn.backends.tvm.kernel import Code
 from tinycc_nn.backends.tvm.lower import emit_c
-from tinycc_nn.backends.tvm.prelude import prelude
+from tinycc_nn.backends.tvm.prelude import helpers_in, prelude
 from tinycc_nn.ir.graph import Graph, Value
 from tinycc_nn.ir.types import Array
 from tinycc_nn.memory import ALIGN
@@ -23,9 +23,6 @@ from tinycc_nn.source import Port
 
 PREFIX = "tcnn_"
 """What helpers are called in the prelude and in kernels, before they get the network's name."""
-
-
-MATH = ("ceilf", "cosf", "expf", "floorf", "logf", "rintf", "sinf", "sqrtf")
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,6 @@ class Kernels:
     def __init__(self, name: str) -> None:
         self.name = name
         self.texts: dict[str, str] = {}
-        self.helpers: set[str] = set()
         self.micro_kernels: dict[str, None] = {}
 
     def add(self, codes: Sequence[Code], in_place: Sequence[bool]) -> list[str]:
@@ -165,7 +161,6 @@ class Kernels:
         emitted = emit_c(functions, aliased=aliased, qualifier=qualifier)
         symbols = []
         for (draft, text), code in zip(emitted.items(), codes, strict=True):
-            self.helpers.update(code.helpers)
             if code.micro_kernels:
                 self.micro_kernels[code.micro_kernels] = None
             body = re.sub(rf"\b{draft}\b", "KERNEL", text)
@@ -173,20 +168,17 @@ class Kernels:
         return symbols
 
     def prelude(self) -> str:
-        """The C helpers and micro-kernels that the functions call."""
-        text = prelude(self.helpers) + "\n".join(self.micro_kernels)
-        return text.replace(PREFIX, f"{self.name}_")
-
-    def math(self) -> list[str]:
-        """Names of the functions of math.h that are called: some toolchains have no math.h."""
-        text = "".join(self.texts)
-        return [name for name in MATH if re.search(rf"\b{name}\(", text)]
+        """The C helpers that are called, and the micro-kernels."""
+        micro = "\n".join(self.micro_kernels)
+        return self._named(prelude(helpers_in(micro + "".join(self.texts))) + "\n" + micro)
 
     def functions(self) -> list[str]:
-        return [
-            body.replace("KERNEL", symbol).replace(PREFIX, f"{self.name}_")
-            for body, symbol in self.texts.items()
-        ]
+        """The texts of the functions."""
+        return [self._named(body.replace("KERNEL", s)) for body, s in self.texts.items()]
+
+    def _named(self, text: str) -> str:
+        prefixed = text.replace(PREFIX, f"{self.name}_")
+        return prefixed.replace(PREFIX.upper(), f"{self.name.upper()}_")
 
 
 @cache
@@ -240,7 +232,6 @@ class Files:
         name = self.options.name
         pieces = {
             "prelude": kernels.prelude(),
-            "math": kernels.math(),
             "functions": kernels.functions(),
             "declarations": constants.declarations(),
             "definitions": constants.definitions(),

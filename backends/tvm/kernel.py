@@ -24,12 +24,11 @@ class Code:
     function:  TIR. Its parameters are the running operands in order, then the constants, the
                result, and the scratch (int8) if there is any.
     constants: the arrays that it reads, packed in reading order.
-    helpers:   names of the C helpers that it calls, and C text of its own micro-kernels.
+    micro_kernels: C text of functions that it calls and that are no helpers of the prelude.
     """
 
     function: PrimFunc
     constants: tuple[Array, ...]
-    helpers: tuple[str, ...] = ()
     micro_kernels: str = ""
 
 
