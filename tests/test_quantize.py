@@ -209,7 +209,7 @@ def test_a_factor_out_of_range_names_the_layer() -> None:
         return emit(g, "sigmoid", [a], result="s")
 
     g = graph_of((1, 1, 1, 2), build)
-    with pytest.raises(TinyccError, match="huge.*too large") as e:
+    with pytest.raises(TinyccError, match=r"huge.*too large") as e:
         quantized(g, np.tile(np.array([1, -1], np.float32), (2, 1, 1, 1, 1)))
     assert "keep_float=[huge]" in str(e.value)
 

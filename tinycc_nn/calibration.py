@@ -59,6 +59,8 @@ class Histogram:
 
     def quantile(self, fraction: float) -> float:
         """The value below which `fraction` (0..1) of the elements lie, to the width of a bin."""
+        if not 0 < fraction < 1:
+            return self.low if fraction <= 0 else self.high
         total = np.cumsum(self.counts)
         i = int(np.searchsorted(total, fraction * total[-1]))
         edge = float(self.centres()[min(i, BINS - 1)])
