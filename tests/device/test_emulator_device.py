@@ -38,7 +38,7 @@ def expected(x: NDArray[np.int8]) -> list[int]:
     for _ in range(2):
         values = [int(v / 2) + 3 for v in values]
     matrix = np.array(weights()).reshape(16, 64)
-    return [int(v) for v in ((matrix @ values) >> 10).astype(np.int8)]
+    return [int(v) for v in ((matrix @ np.array(values, np.int64)) >> 10).astype(np.int8)]
 
 
 @pytest.mark.parametrize("cpu", UNICORN)

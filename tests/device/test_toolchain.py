@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -112,8 +113,8 @@ def test_unknown_toolchain() -> None:
 
 
 def test_no_compiler_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilers.shutil, "which", lambda _: None)
-    monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(TinyccError, match=r"no C compiler for Cortex-M(.|\n)*tinycc-nn\[zig\]"):
         find_toolchain()
     with pytest.raises(TinyccError, match="arm-none-eabi-gcc is not on the PATH"):
