@@ -174,9 +174,10 @@ def _ceil_padding(window: Window, size: Pair) -> Pair:
 
 def _pad_ahead(n: Node, x: Value, window: Window, longer: Pair) -> tuple[Value, Window, Pair]:
     """The image padded by zeros in an op of its own; the window, and the padding left after it."""
-    before, after = (0, *window.before, 0), (0, *window.after, 0)
-    if any(before + after):
-        x = n.emit("pad", [x], {"pads": (*before, *after), "value": 0.0})
+    (top, left), (bottom, right) = window.before, window.after
+    if any((top, bottom, left, right)):
+        pads = (0, 0, top, bottom, left, right, 0, 0)
+        x = n.emit("pad", [x], {"pads": pads, "value": 0.0})
     rest = (max(longer[0] - window.after[0], 0), max(longer[1] - window.after[1], 0))
     return x, replace(window, before=(0, 0), after=(0, 0)), rest
 
