@@ -16,6 +16,7 @@ from tvm.s_tir import Schedule
 import tinycc_nn.backends.tvm.te
 from tinycc_nn.ir.graph import Op
 from tinycc_nn.ir.types import Array
+from tinycc_nn.ops import opdef
 
 Expr = Any
 SUM, RESULT = "acc", "y"
@@ -31,13 +32,18 @@ class Terms:
         self.running: list[te.Tensor] = []
         self.constants: list[tuple[te.Tensor, Array]] = []
         self.operands: list[te.Tensor] = []
+        self.flat = opdef(op.name).elementwise and all(
+            v.type.shape == op.type.shape and (v.type.quant is None or v.type.quant.axis is None)
+            for v in (op.result, *op.operands)
+        )
         for i, v in enumerate(op.operands):
-            t = te.placeholder(v.type.shape or (1,), v.type.dtype.numpy.name, name=f"x{i}")
+            shape = (v.type.size,) if self.flat else v.type.shape or (1,)
+            t = te.placeholder(shape, v.type.dtype.numpy.name, name=f"x{i}")
             array = v.constant
             if array is None:
                 self.running.append(t)
             else:
-                self.constants.append((t, array))
+                self.constants.append((t, array.reshape(shape)))
             self.operands.append(t)
 
     def __getitem__(self, index: int) -> te.Tensor:
@@ -45,8 +51,8 @@ class Terms:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the result; a scalar is one element."""
-        return self.op.type.shape or (1,)
+        """The shape of the result: one axis where no element needs to know its place."""
+        return (self.op.type.size,) if self.flat else self.op.type.shape or (1,)
 
     @property
     def is_float(self) -> bool:

@@ -146,7 +146,7 @@ def unary(t: Terms) -> te.Tensor:
 
 def at(t: Terms, index: int, i: tuple[Expr, ...]) -> Expr:
     """Operand `index` at the place `i` of the result, with its axes of size 1 broadcast."""
-    shape = t.op.operands[index].type.shape or (1,)
+    shape = t[index].shape
     return t[index][tuple(0 if n == 1 else e for n, e in zip(shape, i, strict=True))]
 
 
