@@ -35,6 +35,9 @@ class Node(Protocol):
     def optional(self, index: int) -> Value | None:
         """Input `index`, or None if it is absent."""
 
+    def known(self, index: int) -> Value | Array | None:
+        """Input `index` as a value, or as an array of any type if it is known at compile time."""
+
     def constant(self, index: int) -> Array:
         """The contents of input `index`, an error if it isn't known at compile time."""
 

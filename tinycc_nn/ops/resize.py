@@ -112,6 +112,8 @@ def coordinates(transform: str, size: int, out: int, scale: float) -> Array:
             return (i + 0.5) / scale - 0.5 if out > 1 else i * 0
         case "align_corners":
             return i * (size - 1) / (out - 1) if out > 1 else i * 0
+        case "tf_half_pixel_for_nn":
+            return (i + 0.5) / scale
         case "half_pixel_symmetric":
             exact = scale * size
             return size / 2 * (1 - out / exact) + (i + 0.5) / scale - 0.5
