@@ -57,7 +57,7 @@ class Model:
         `input_dims`. TinyccError says what is wrong, and where."""
         from tinycc_nn.ops import verify
 
-        if not self._is_text():
+        if self.is_onnx:
             from tinycc_nn.onnx import read_model
 
             return read_model(self.data if self.path is None else self.path, dict(input_dims or {}))
@@ -67,10 +67,12 @@ class Model:
         verify(graph)
         return graph
 
-    def _is_text(self) -> bool:
+    @property
+    def is_onnx(self) -> bool:
+        """Whether it is taken for an ONNX model, not for IR text."""
         if self.path is not None:
-            return self.path.suffix == ".tnn"
-        return self.data.lstrip().startswith((b"graph", b"//"))
+            return self.path.suffix != ".tnn"
+        return not self.data.lstrip().startswith((b"graph", b"//"))
 
     def _parse(self) -> Graph:
         from tinycc_nn.ir.files import read_graph

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tinycc_nn.diagnostics import TinyccError
+
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def write_directory(directory: Path, files: Mapping[str, str | bytes]) -> None:
@@ -76,6 +84,17 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def arrays_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """An .npz archive; the same arrays give the same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, array in arrays.items():
+            data = io.BytesIO()
+            np.save(data, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _LONG_AGO), data.getvalue())
+    return out.getvalue()
 
 
 def depfile(target: str, dependencies: Iterable[Path]) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.text import print_graph
 from tinycc_nn.ir.types import Array
 from tinycc_nn.ops import verify
-from tinycc_nn.outputs import write_directory
+from tinycc_nn.outputs import arrays_npz, write_directory
 from tinycc_nn.pipeline import Context, Pass, Pipeline
 from tinycc_nn.reference import run
 
@@ -132,10 +130,6 @@ def write_reproducer(
 
 
 def _calibration_npz(graph: Graph, data: Mapping[str, Array]) -> bytes:
-    name_of = ["x"] if len(graph.inputs) == 1 else [v.name for v in graph.inputs]
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, value in zip(name_of, graph.inputs, strict=True):
-            with archive.open(f"{name}.npy", "w") as file:
-                np.save(file, data[value.name], allow_pickle=False)
-    return out.getvalue()
+    names = ["x"] if len(graph.inputs) == 1 else [v.name for v in graph.inputs]
+    arrays = (data[v.name] for v in graph.inputs)
+    return arrays_npz(dict(zip(names, arrays, strict=True)))

@@ -79,3 +79,9 @@ class Request:
 def _base_name(spec: DataSpec) -> str:
     names = str(spec).removeprefix(str(spec.path))
     return spec.path.name + names
+
+
+def c_name(stem: str) -> str:
+    """The nearest C identifier to a file's name."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", stem)
+    return name if name[:1].isalpha() else f"n{name}"

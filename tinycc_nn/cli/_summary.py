@@ -21,7 +21,7 @@ def print_summary(report: Report) -> None:
     table.add("work", m.macs, "multiply-accumulates")
     if m.cycles is not None and m.instructions is not None:
         table.add("instructions", m.instructions, "")
-        table.add("cycles", m.cycles, m.cycles_basis)
+        table.add("cycles", m.cycles, m.cycles_basis.partition(":")[0])
     if m.latency_ms is not None:
         table.add("latency", m.latency_ms, "ms")
     if m.energy_uj is not None:

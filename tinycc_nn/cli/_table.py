@@ -6,6 +6,8 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 
+import click
+
 Cell = str | int | float
 
 
@@ -34,7 +36,11 @@ def print_table(table: Table) -> None:
         shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in table.rows:
         shown.add_row(*(show_cell(c) for c in row))
-    Console(file=sys.stdout, width=width, highlight=False).print(shown)
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(shown)
+    lines = (line.rstrip() for line in captured.get().splitlines())
+    click.echo("\n".join(line for line in lines if line))
 
 
 def show_cell(cell: Cell) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,7 +97,7 @@ def command(
     from tinycc_nn.data import DataSpec
     from tinycc_nn.limits import Limits, check_limits
     from tinycc_nn.models import Model
-    from tinycc_nn.request import Request
+    from tinycc_nn.request import Request, c_name
 
     limits = Limits(
         parse_bytes(max_flash, "--max-flash"),
@@ -133,12 +132,6 @@ def command(
     rule = Depfile(depfile or depfile_name is not None, depfile_name, depfile_target)
     _write(request, output, {**files, "report.json": report.to_json()}, rule)
     _print(report)
-
-
-def c_name(stem: str) -> str:
-    """The nearest C identifier to a file's name."""
-    name = re.sub(r"[^A-Za-z0-9_]", "_", stem)
-    return name if name[:1].isalpha() else f"n{name}"
 
 
 def _print_pipeline(request: Request) -> None:
