@@ -62,6 +62,7 @@ class Pass(ABC):
             )
         out = graph.clone()
         self.apply(out, context)
+        out.settle_names()
         verify(out)
         return out
 

@@ -150,6 +150,19 @@ class Graph:
                 dead += 1
         return dead > 0
 
+    def settle_names(self) -> None:
+        """Take primes off names that nothing else has any more, so that layers keep theirs."""
+        values = [*self.inputs, *(r for op in self.ops for r in op.results)]
+        self._names = {v.name: 1 for v in values}
+        for v in values:
+            name = v.name.rstrip("'")
+            while len(name) < len(v.name) and name in self._names:
+                name += "'"
+            if len(name) < len(v.name):
+                del self._names[v.name]
+                self._names[name] = 1
+                v.name = name
+
     def assign(self, other: Graph) -> None:
         """Become `other`, which must not be used afterwards."""
         self.name, self.inputs, self.ops = other.name, other.inputs, other.ops
