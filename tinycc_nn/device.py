@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from tinycc_nn.cachedir import CacheDir
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.emulator import Buffer, CallResult, EmulatorError, LayerCost, Machine
+from tinycc_nn.emulator import (
+    EMULATED,
+    Buffer,
+    CallResult,
+    EmulatorError,
+    LayerCost,
+    Machine,
+)
+from tinycc_nn.emulator.qemu import run_qemu
 from tinycc_nn.source import NetworkSource, Port
 from tinycc_nn.target import Target
 from tinycc_nn.toolchain import Program, Toolchain, build_host_library, build_program, minimal_main
@@ -55,6 +63,8 @@ class Device:
         directory: Path | None = None,
     ) -> None:
         self.source, self.target = source, target
+        self._toolchain, self._level, self._flags = toolchain, level, tuple(flags)
+        self._cache = cache
         files = {**source.c_files, "main.c": minimal_main(source)}
         self.program: Program = build_program(
             files,
@@ -79,11 +89,34 @@ class Device:
 
         `inputs` hold the elements of the input ports in order, of the ports' types (any shape).
         """
+        return self.run_many([inputs])[0]
+
+    def run_many(self, samples: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """Outputs of every sample (see `run`). A core that is not emulated in this process runs
+        in QEMU; TinyccError says so if that is not installed."""
+        if self.target.cpu in EMULATED:
+            return [self._run_plain(inputs) for inputs in samples]
+        checked = [checked_inputs(self.source, inputs) for inputs in samples]
+        results = run_qemu(
+            self.source,
+            self.target,
+            checked,
+            toolchain=self._toolchain,
+            level=self._level,
+            flags=self._flags,
+            cache=self._cache,
+        )
+        return [result.outputs for result in results]
+
+    def _run_plain(self, inputs: Sequence[Array]) -> list[Array]:
         self._plain.call(inputs)
         return self._plain.outputs()
 
     def profile(self, inputs: Sequence[Array]) -> Profile:
-        """What one inference executes, in all and by layer."""
+        """What one inference executes, in all and by layer.
+
+        Raises TinyccError for a core without a cycle model (Cortex-M55).
+        """
         loaded = self._profiled
         result = loaded.call(inputs, self.source.layer_symbols)
         entered, wanted = loaded.machine.layers_entered, self.source.layer_symbols

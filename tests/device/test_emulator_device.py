@@ -89,6 +89,16 @@ def test_qemu_agrees(cpu: str, any_compiler: Toolchain, cache: CacheDir) -> None
 
 
 @needs_qemu
+def test_a_core_that_only_qemu_has(compiler: Toolchain, cache: CacheDir) -> None:
+    device = Device(tiny(), Target.for_cpu("cortex-m55"), toolchain=compiler, cache=cache)
+    data = samples(3)
+    outputs = device.run_many([[x] for x in data])
+    assert [y.tolist() for (y,) in outputs] == [expected(x) for x in data]
+    with pytest.raises(TinyccError, match="no cortex-m55 in the emulator"):
+        device.profile([data[0]])
+
+
+@needs_qemu
 def test_qemu_reports_a_failing_network(any_compiler: Toolchain, cache: CacheDir) -> None:
     (x,) = samples(1)
     with pytest.raises(EmulatorError, match="tiny_run returned -7"):

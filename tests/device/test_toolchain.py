@@ -101,6 +101,38 @@ def test_the_compilers_message_is_the_diagnostic(
     assert caught.value.where == "link"
 
 
+FEATURES = """
+#if defined(__ARM_FP) != FP || defined(__ARM_FEATURE_DSP) != DSP || defined(__ARM_FEATURE_MVE) != MVE
+#error features
+#endif
+#if FP && defined(__ARM_SOFTFP__)
+#error float ABI
+#endif
+int main(void) { return 0; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("cpu", "fpu", "dsp", "mve"),
+    [
+        ("cortex-m3", "none", False, False),
+        ("cortex-m4", "none", True, False),
+        ("cortex-m4", "sp", True, False),
+        ("cortex-m7", "dp", True, False),
+        ("cortex-m33", "none", False, False),
+        ("cortex-m33", "sp", True, False),
+        ("cortex-m55", "dp", True, False),
+        ("cortex-m55", "dp", True, True),
+    ],
+)
+def test_the_compiler_knows_what_the_target_has(
+    cpu: str, fpu: str, dsp: bool, mve: bool, compiler: compilers.Toolchain, cache: CacheDir
+) -> None:
+    target = Target("device", cpu, fpu, dsp, mve, 1024, 1024)
+    flags = (f"-DFP={int(fpu != 'none')}", f"-DDSP={int(dsp)}", f"-DMVE={int(mve)}")
+    build_program({"main.c": FEATURES}, target, toolchain=compiler, flags=flags, cache=cache)
+
+
 def test_unknown_symbol(compiler: compilers.Toolchain, cache: CacheDir) -> None:
     program = build_program({"main.c": SIZES}, M4, toolchain=compiler, cache=cache)
     with pytest.raises(TinyccError, match="no symbol 'wrok'"):

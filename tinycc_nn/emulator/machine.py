@@ -27,6 +27,9 @@ _CPUS = {
     "cortex-m7": arm_const.UC_CPU_ARM_CORTEX_M7,
     "cortex-m33": arm_const.UC_CPU_ARM_CORTEX_M33,
 }
+EMULATED = frozenset(_CPUS)
+"""The cores that `Machine` has (`-mcpu` names)."""
+
 _ARGUMENTS = (
     arm_const.UC_ARM_REG_R0,
     arm_const.UC_ARM_REG_R1,
@@ -93,9 +96,10 @@ class Machine:
     """A core with the program in its flash: flash can't be written, RAM can't be executed.
 
     RAM and stack are larger than any target's: whether a program fits is judged from its sizes.
-    With `profiling`, executed instructions are counted exactly, at about 300 million a second;
-    without, calls are faster and a clock is the watchdog. Raises TinyccError for a core that
-    Unicorn does not have.
+    With `profiling`, executed instructions are counted exactly, at several hundred million a second;
+    without, calls are faster and a clock is the watchdog. Instructions that IT skips count as
+    executed, as they do on hardware; unaligned LDRD and LDM pass here but fault on hardware (and
+    in QEMU). Raises TinyccError for a core that Unicorn does not have.
     """
 
     def __init__(self, program: Program, target: Target, *, profiling: bool = True) -> None:

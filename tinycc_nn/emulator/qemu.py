@@ -73,6 +73,7 @@ def run_qemu(
     *,
     toolchain: Toolchain | None = None,
     level: str = "-O2",
+    flags: Sequence[str] = (),
     cache: CacheDir | None = None,
     seconds: float = 600.0,
 ) -> list[QemuResult]:
@@ -87,6 +88,7 @@ def run_qemu(
         target,
         level,
         toolchain=toolchain,
+        flags=flags,
         memory=board.memory,
         cache=cache,
     )

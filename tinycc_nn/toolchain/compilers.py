@@ -43,7 +43,7 @@ _ZIG_FEATURES = {
     ("cortex-m7", "sp"): "+fp_armv8d16sp",
     ("cortex-m7", "dp"): "+fp_armv8d16",
     ("cortex-m33", "sp"): "+fp_armv8d16sp",
-    ("cortex-m55", "dp"): "",
+    ("cortex-m55", "dp"): "+fp_armv8d16",
 }
 
 
@@ -84,6 +84,7 @@ class Toolchain:
 
 def _gcc_core(target: Target) -> tuple[str, ...]:
     cpu = target.cpu + ("+nodsp" if target.cpu == "cortex-m33" and not target.dsp else "")
+    cpu += "+nomve" if target.cpu == "cortex-m55" and not target.mve else ""
     if target.fpu == "none":
         soft = "+nofp" if target.cpu in ("cortex-m4", "cortex-m7", "cortex-m33") else ""
         return (f"-mcpu={cpu}{soft}", "-mfloat-abi=soft")
@@ -103,7 +104,7 @@ def _zig_core(target: Target) -> tuple[str, ...]:
     if target.dsp and target.cpu == "cortex-m33":
         features += "+dsp"
     if target.mve:
-        features += "+mve"
+        features += "+mve+mve_fp" if target.fpu != "none" else "+mve"
     abi = "eabi" if target.fpu == "none" else "eabihf"
     include = str(files("tinycc_nn.toolchain.include"))
     # -fhosted -fbuiltin: "freestanding" alone makes calls of memcpy and of float builtins.
