@@ -36,23 +36,24 @@ class Window:
         }
 
 
-def per_axis(n: Node, name: str, axes: int, default: int) -> Pair:
+def per_axis(n: Node, name: str, axes: int, least: int) -> Pair:
     """An attribute with one number for each of the image's `axes` as (rows, columns).
 
-    A 1-D image is one row; its rows get the default.
+    `least` is the smallest number that makes sense, and the default. A 1-D image is one row;
+    its rows get the default.
     """
-    given = n.integers(name, (default,) * axes)
+    given = n.integers(name, (least,) * axes)
     if len(given) != axes:
         raise n.fail(f"'{name}' has {len(given)} elements", f"one for each of {axes} axes")
-    return (default, given[0]) if axes == 1 else (given[0], given[1])
+    if min(given) < least:
+        raise n.fail(f"'{name}' is {list(given)}", f"each at least {least}")
+    return (least, given[0]) if axes == 1 else (given[0], given[1])
 
 
 def read_window(n: Node, axes: int, size: Pair, kernel: Pair | None = None) -> Window:
     """The window on an image of `size` (rows, columns); the weights tell `kernel`, if there are."""
     kernel = read_kernel(n, axes, kernel)
     stride, dilation = per_axis(n, "strides", axes, 1), per_axis(n, "dilations", axes, 1)
-    if min(*kernel, *stride, *dilation) < 1:
-        raise n.fail("kernel, strides and dilations must be positive")
     before, after = read_pads(n, axes)
     mode = n.text("auto_pad", "NOTSET")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
