@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from tinycc_nn.diagnostics import TinyccError, nearest
+from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.onnx.expand import EXPANDED, OWN_ATTRIBUTES
 from tinycc_nn.onnx.folding import FOLDERS
 from tinycc_nn.onnx.node import label
@@ -40,18 +40,10 @@ def _reasons(n: NodeProto) -> list[str]:
         return ["a subgraph: control flow is decided at run time"]
     if n.domain not in STANDARD and not (n.domain == "com.microsoft" and n.op_type in MICROSOFT):
         return [f"the domain '{n.domain}' is not known"]
-    if n.op_type not in (known := op_types()):
-        return [
-            f"unknown operator; {nearest(n.op_type, known)}"
-            if _near(n, known)
-            else "unknown operator"
-        ]
+    if n.op_type not in op_types():
+        return ["unknown operator"]
     honoured = attributes()[n.op_type]
     return [f"the attribute '{a.name}' is not known" for a in n.attribute if a.name not in honoured]
-
-
-def _near(n: NodeProto, known: list[str]) -> bool:
-    return nearest(n.op_type, known).startswith("did you mean")
 
 
 def attributes() -> Mapping[str, frozenset[str]]:

@@ -171,12 +171,9 @@ def _depth_to_space(n: Node) -> Value:
     if x.type.rank != 4 or b < 1 or x.type.shape[1] % (b * b):
         raise n.fail(f"{list(x.type.shape)} can't be split into blocks of {b}x{b}", "NCHW")
     i, c, h, w = x.type.shape
-    mode = n.text("mode", "DCR")
-    if mode not in ("DCR", "CRD"):
-        raise n.fail(f"the mode '{mode}' is not known", "DCR or CRD")
     depth = c // (b * b)
     inner, perm = ((b, b, depth), (0, 1, 3, 2, 4, 5))
-    if mode == "CRD":
+    if _mode(n) == "CRD":
         inner, perm = ((depth, b, b), (0, 1, 4, 2, 5, 3))
     y = n.emit("transpose", [x], {"perm": TO_NHWC})
     y = n.emit("reshape", [y], {"shape": (i, h, w, *inner)})
@@ -190,11 +187,20 @@ def _space_to_depth(n: Node) -> Value:
     if x.type.rank != 4 or b < 1 or x.type.shape[2] % b or x.type.shape[3] % b:
         raise n.fail(f"{list(x.type.shape)} can't be split into blocks of {b}x{b}", "NCHW")
     i, c, h, w = x.type.shape
+    perm = (0, 1, 3, 2, 4, 5) if _mode(n) == "DCR" else (0, 1, 3, 5, 2, 4)
     y = n.emit("transpose", [x], {"perm": TO_NHWC})
     y = n.emit("reshape", [y], {"shape": (i, h // b, b, w // b, b, c)})
-    y = n.emit("transpose", [y], {"perm": (0, 1, 3, 2, 4, 5)})
+    y = n.emit("transpose", [y], {"perm": perm})
     y = n.emit("reshape", [y], {"shape": (i, h // b, w // b, b * b * c)})
     return n.emit("transpose", [y], {"perm": TO_NCHW})
+
+
+def _mode(n: Node) -> str:
+    """Which is outer in the channels: the place in the block (DCR) or the depth (CRD)."""
+    mode = n.text("mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        raise n.fail(f"the mode '{mode}' is not known", "DCR or CRD")
+    return mode
 
 
 READERS = (
@@ -210,5 +216,5 @@ READERS = (
     Reader(("Expand",), _expand),
     Reader(("Tile",), _tile),
     Reader(("DepthToSpace",), _depth_to_space, ("blocksize", "mode")),
-    Reader(("SpaceToDepth",), _space_to_depth, ("blocksize",)),
+    Reader(("SpaceToDepth",), _space_to_depth, ("blocksize", "mode")),
 )
