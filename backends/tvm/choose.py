@@ -1,4 +1,4 @@
-"""Which kernel computes each op: the smallest at -Os, otherwise the fastest, or the one forced."""
+"""Which kernel computes each op: the smallest at -Os, else the fastest within bounds, or a forced one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from tinycc_nn.backends.tvm.kernel import Kernel, candidates
 from tinycc_nn.diagnostics import TinyccError, nearest
 from tinycc_nn.ir.graph import Op
 from tinycc_nn.target import Target
+
+GROWTH = 1.35
+"""Below -O3 constants may take so many times what the smallest kernel's take."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,21 @@ def _choice(op: Op, fitting: list[Kernel], options: BackendOptions) -> Choice:
     names = tuple(k.name for k in fitting)
     forced = options.kernels.get(op.result.name)
     if forced is None:
-        return Choice(op, min(fitting, key=lambda k: _rank(k, options.level)), names)
+        return Choice(op, _best(fitting, options.level), names)
     if forced not in names:
         hint = nearest(forced, names)
         raise TinyccError(f"no kernel '{forced}' fits this layer", op.result.name, hint)
     return Choice(op, fitting[names.index(forced)], names)
 
 
-def _rank(kernel: Kernel, level: str) -> tuple[float, float, str]:
+def _best(fitting: list[Kernel], level: str) -> Kernel:
     if level == "Os":
-        return kernel.flash + kernel.scratch / 4, kernel.cycles, kernel.name
-    return kernel.cycles, kernel.flash, kernel.name
+        return min(fitting, key=lambda k: (_bytes(k), k.cycles, k.name))
+    least = min(k.constants for k in fitting)
+    affordable = [k for k in fitting if level == "O3" or k.constants <= GROWTH * least + 64]
+    return min(affordable, key=lambda k: (k.cycles, _bytes(k), k.name))
+
+
+def _bytes(kernel: Kernel) -> float:
+    """Flash, with scratch at a quarter of its bytes: it is shared by all layers."""
+    return kernel.constants + kernel.text + kernel.scratch / 4

@@ -161,8 +161,7 @@ class Kernels:
         emitted = emit_c(functions, aliased=aliased, qualifier=qualifier)
         symbols = []
         for (draft, text), code in zip(emitted.items(), codes, strict=True):
-            if code.micro_kernels:
-                self.micro_kernels[code.micro_kernels] = None
+            self.micro_kernels.update(dict.fromkeys(code.micro_kernels))
             body = re.sub(rf"\b{draft}\b", "KERNEL", text)
             symbols.append(self.texts.setdefault(body, f"{self.name}_k{len(self.texts)}"))
         return symbols

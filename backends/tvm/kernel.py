@@ -24,28 +24,30 @@ class Code:
     function:  TIR. Its parameters are the running operands in order, then the constants, the
                result, and the scratch (int8) if there is any.
     constants: the arrays that it reads, packed in reading order.
-    micro_kernels: C text of functions that it calls and that are no helpers of the prelude.
+    micro_kernels: C texts of functions that it calls and that are no helpers of the prelude.
     """
 
     function: PrimFunc
     constants: tuple[Array, ...]
-    micro_kernels: str = ""
+    micro_kernels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Kernel:
     """
-    name:     what reports show and `--kernel` takes.
-    code:     makes what is emitted; kernels whose C text is the same become one function.
-    flash:    bytes of constants and estimated bytes of instructions.
-    cycles:   estimated cycles, to compare the kernels of one op.
-    scratch:  bytes of working memory in the arena.
-    in_place: operands whose bytes the result may take.
+    name:      what reports show and `--kernel` takes.
+    code:      makes what is emitted; kernels whose C text is the same become one function.
+    constants: bytes of constants.
+    text:      estimated bytes of instructions.
+    cycles:    estimated cycles, to compare the kernels of one op.
+    scratch:   bytes of working memory in the arena.
+    in_place:  operands whose bytes the result may take.
     """
 
     name: str
     code: Callable[[], Code]
-    flash: int
+    constants: int
+    text: int
     cycles: float
     scratch: int = 0
     in_place: tuple[int, ...] = ()

@@ -32,7 +32,8 @@ class Generic:
         yield Kernel(
             "generic",
             lambda: _code(op),
-            constants + CODE_BYTES,
+            constants,
+            CODE_BYTES,
             d.macs(op) * CYCLES_PER_MAC + op.type.size * CYCLES_PER_ELEMENT,
             in_place=same_size,
         )
