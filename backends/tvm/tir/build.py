@@ -1,4 +1,4 @@
-"""TIR functions of loops that call C micro-kernels."""
+"""TIR functions of loops over output pixels and channels that call C micro-kernels."""
 
 from __future__ import annotations
 
@@ -7,72 +7,82 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinycc_nn.backends.tvm.lower import load_tvm
+from tinycc_nn.backends.tvm.tir.packing import Group
 from tinycc_nn.backends.tvm.tir.template import Requantize, Window
 
 
 @dataclass(frozen=True)
-class Block:
-    """``count`` strips of ``pixels`` output pixels from number ``first``; the last one ends at the
-    last pixel. ``fill``: micro-kernel that lays a strip in scratch memory; without one, pixels are
-    read where they are. ``groups``: (micro-kernel, first channel, channels of a call, calls).
-    """
+class Strip:
+    """``count`` strips of ``pixels`` output pixels from number ``first``."""
 
-    fill: str | None
     pixels: int
     count: int
     first: int
-    groups: tuple[tuple[str, int, int, int], ...]
 
 
-def block_function(
-    blocks: Sequence[Block],
+@dataclass(frozen=True)
+class Part:
+    """A strip's micro-kernels: ``fill`` lays it in scratch memory (None: pixels are read where they
+    are), ``blocks`` compute it, one for each group of output channels.
+    """
+
+    strip: Strip
+    fill: str | None
+    blocks: tuple[str, ...]
+
+
+def strips(pixels: int, width: int, *, overlap: bool) -> list[Strip]:
+    """``pixels`` in strips of ``width``. What is left over is a strip of its own, or, with
+    ``overlap``, the last strip does some pixels a second time, which needs less code.
+    """
+    width = min(width, pixels)
+    full, rest = divmod(pixels, width)
+    if rest == 0:
+        return [Strip(width, full, 0)]
+    if overlap:
+        return [Strip(width, full + 1, 0)]
+    return [Strip(width, full, 0), Strip(rest, 1, full * width)]
+
+
+def convolution(
+    parts: Sequence[Part],
+    groups: Sequence[Group],
     window: Window,
-    channels: int,
     requantize: Requantize,
-    weights: int,
-    weight_type: str,
+    row: tuple[int, str],
     scratch: int,
 ) -> Any:
-    """Loops over strips of pixels and groups of output channels.
-
-    ``weights``: elements of the packed array, the same number for each output channel.
-    """
+    """The TIR function; ``row``: elements of packed weights for an output channel, their type."""
     load_tvm()
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script import builder as T
 
-    row = weights // channels
+    channels = sum(g.width * g.count for g in groups)
+    multipliers = requantize.channels(channels)
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         x = T.arg("x", T.Buffer((window.height * window.width * window.channels,), "int8"))
-        w = T.arg("weights", T.Buffer((weights,), weight_type))
+        w = T.arg("weights", T.Buffer((channels * row[0],), row[1]))
         b = T.arg("bias", T.Buffer((channels,), "int32"))
-        m = T.arg("multiplier", T.Buffer((requantize.channels(channels),), "int32"))
+        m = T.arg("multiplier", T.Buffer((multipliers,), "int32"))
         y = T.arg("y", T.Buffer((window.pixels * channels,), "int8"))
-        s = T.arg("scratch", T.Buffer((scratch,), "int8")) if scratch else None
-        for block in blocks:
-            last = window.pixels - block.pixels
-            with T.serial(block.count) as i:
-                place = block.first + i * block.pixels
-                pixel = T.min(place, last) if block.count * block.pixels > window.pixels else place
-                if block.fill:
-                    T.evaluate(
-                        T.call_extern(
-                            "void", block.fill, T.address_of(x[0]), pixel, T.address_of(s[0])
-                        )
-                    )
-                source = s[0] if block.fill else x[pixel * window.channels]
-                for name, first, width, times in block.groups:
-                    with T.serial(times) as j:
-                        n = first + j * width
+        s = T.arg("scratch", T.Buffer((scratch,), "int8")) if scratch else x
+        at = T.address_of
+        for part in parts:
+            strip = part.strip
+            with T.serial(strip.count) as i:
+                pixel = strip.first + i * strip.pixels
+                if strip.first + strip.count * strip.pixels > window.pixels:
+                    pixel = T.min(pixel, window.pixels - strip.pixels)
+                source = at(x[pixel * window.channels])
+                if part.fill:
+                    T.evaluate(T.call_extern("void", part.fill, at(x[0]), pixel, at(s[0])))
+                    source = at(s[0])
+                for name, group in zip(part.blocks, groups, strict=True):
+                    with T.serial(group.count) as j:
+                        n = group.first + j * group.width
+                        factor = m[n] if requantize.per_channel else m[0]
+                        sums = (at(w[n * row[0]]), at(b[n]), at(factor))
                         T.evaluate(
-                            T.call_extern(
-                                "void",
-                                name,
-                                T.address_of(source),
-                                T.address_of(w[n * row]),
-                                T.address_of(b[n]),
-                                T.address_of(m[n if requantize.per_channel else 0]),
-                                T.address_of(y[pixel * channels + n]),
-                            )
+                            T.call_extern("void", name, source, *sums, at(y[pixel * channels + n]))
                         )
     return builder.get()

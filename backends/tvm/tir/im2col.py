@@ -26,7 +26,7 @@ def wide_bytes(window: Window, pixels: int) -> int:
 def wide(window: Window, zero: int, pixels: int) -> tuple[str, str]:
     """``f(x, first, scratch)``: ``pixels`` output pixels from number ``first``, as int16 lanes."""
     words = padded_depth(window) // 4
-    start = f"    tcnn_word *o = (tcnn_word *)scratch + p;\n"
+    start = "    tcnn_word *o = (tcnn_word *)scratch + p;\n"
     if window.channels % 4 == 0:
         body = start + _rows(window, _Wide(zero, pixels))
     else:

@@ -131,4 +131,4 @@ def folded_bias(bias: Int32, weights: Int8, input_zero: int) -> Int32:
     folded = bias.astype(np.int64) - input_zero * sums
     if np.any(folded != folded.astype(np.int32)):
         raise OverflowError("the bias with the input's zero point folded in exceeds int32")
-    return folded.astype(np.int32)
+    return np.asarray(folded, np.int32)
