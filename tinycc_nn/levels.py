@@ -8,8 +8,6 @@ from importlib.resources import files
 
 from tinycc_nn.diagnostics import UsageError, nearest
 
-LEVELS = ("O0", "O1", "O2", "O3", "Os")
-
 
 @cache
 def _table() -> dict[str, dict[str, str]]:
