@@ -1,0 +1,42 @@
+"""add-dsp: sums and differences of two int8 tensors of one shape, with the DSP extension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tinycc_nn.backends.tvm.kernel import Code, Kernel
+from tinycc_nn.backends.tvm.tir.addition import Sum, four, function, one
+from tinycc_nn.ir.graph import Op
+from tinycc_nn.ir.types import I8
+from tinycc_nn.ops.activation import int8_bounds
+from tinycc_nn.ops.binary import quants, sum_factors
+from tinycc_nn.target import Target
+
+CYCLES_PER_ELEMENT = 8.5
+TEXT_BYTES = 160
+
+
+class Addition:
+    """Both operands run; broadcasting and constants are for the generic kernel."""
+
+    def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
+        if op.name not in ("add", "sub") or op.type.dtype != I8 or not target.dsp:
+            return
+        if any(v.constant is not None or v.type.shape != op.type.shape for v in op.operands):
+            return
+        cycles = op.type.size * CYCLES_PER_ELEMENT
+        yield Kernel("add-dsp", lambda: _code(op), 0, TEXT_BYTES, cycles, in_place=(0, 1))
+
+
+def _code(op: Op) -> Code:
+    a, b, y = quants(op)
+    ma, mb, shift = sum_factors(op)
+    offset = (1 << (shift - 1)) - a.zero * ma - b.zero * mb + (y.zero << shift)
+    low, high = int8_bounds(op)
+    total = Sum(ma, mb, offset, shift, low, high)
+    fours, ones = four(total), one(total)
+    micro_kernels = (fours[1], ones[1]) if op.type.size % 4 else (fours[1],)
+    return Code(function(op.type.size, fours[0], ones[0]), (), micro_kernels)
+
+
+FAMILY = Addition()
