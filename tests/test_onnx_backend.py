@@ -56,7 +56,8 @@ def cases() -> dict[str, Any]:
     return {
         c.name: c
         for c in found
-        if {n.op_type for n in c.model.graph.node} <= known
+        if c.model is not None
+        and {n.op_type for n in c.model.graph.node} <= known
         and not any(re.search(pattern, c.name) for pattern in EXCLUDED)
         and has_plain_arrays(c)
     }

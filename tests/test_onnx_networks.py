@@ -47,6 +47,14 @@ def test_mtcnn(name: str, dims: dict[str, int]) -> None:
     assert [v.name for v in g.outputs] == [o.name for o in onnx.load(path).graph.output]
 
 
+def test_text_direction() -> None:
+    if find_spec("rapidocr_onnxruntime") is None:
+        pytest.skip("needs the package rapidocr-onnxruntime")
+    path = package_folder("rapidocr_onnxruntime") / "models/ch_ppocr_mobile_v2.0_cls_infer.onnx"
+    g = read_model(path, {"x.2": 48, "x.3": 192})
+    assert largest_error(g, path) < 1e-4
+
+
 @pytest.mark.parametrize("name", ["shufflenet", "squeezenet"])
 def test_networks_that_make_their_weights_by_operators(name: str) -> None:
     folder = package_folder("onnx.backend.test") / "data" / "light"

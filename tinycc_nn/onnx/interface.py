@@ -20,35 +20,45 @@ def input_types(
 ) -> dict[str, TensorType]:
     """The type of each input by name; TinyccError for an open dimension or an unfit type.
 
-    A symbolic dimension is called by its name in the model, an open one without a name
-    `INPUT.AXIS`. `sizes` gives them numbers. The first dimension of an input, if it is still
-    open, is the batch and becomes 1.
+    `sizes` gives numbers to open dimensions, by their name in the model or as `INPUT.AXIS`. The
+    first dimension of an input, if it is still open, is the batch and becomes 1.
     """
-    open_dims = {name for v in inputs for name in _dims(v) if isinstance(name, str)}
+    names = {name for v in inputs for d in _dims(v) if not isinstance(d, int) for name in d}
     for name, size in sizes.items():
-        if name not in open_dims:
-            hint = nearest(name, open_dims) if open_dims else "all dimensions are fixed"
+        if name not in names:
+            hint = nearest(name, names) if names else "all dimensions are fixed"
             raise TinyccError(f"the model has no symbolic dimension '{name}'", where, hint)
         if size < 1:
             raise TinyccError(f"the dimension {name}={size} must be positive", where)
-    batch = {dims[0] for v in inputs if (dims := _dims(v))}
-    unknown = sorted(open_dims - set(sizes) - batch)
+    batches = [b for v in inputs if not sizes.keys() & (b := _batch(v))]
+    known = {name: 1 for b in batches for name in b} | dict(sizes)
+    unknown = sorted(
+        {d[-1] for v in inputs for d in _dims(v) if not isinstance(d, int) and not known.keys() & d}
+    )
     if unknown:
         raise TinyccError(
             f"the model has symbolic dimensions: {', '.join(unknown)}",
             where,
             f"give each a number: {' '.join(f'--input-dim {n}=N' for n in unknown)}",
         )
-    return {v.name: _type(v, sizes, where) for v in inputs}
+    return {v.name: _type(v, known, where) for v in inputs}
 
 
-def _dims(v: ValueInfoProto) -> list[int | str]:
-    """Sizes, and names of those that are open."""
-    dims = v.type.tensor_type.shape.dim
-    return [
-        d.dim_value if d.dim_value > 0 else d.dim_param or f"{v.name}.{i}"
-        for i, d in enumerate(dims)
-    ]
+Dim = int | tuple[str, ...]
+"""A size, or the names of an open dimension: `INPUT.AXIS`, and the model's own if it has one."""
+
+
+def _dims(v: ValueInfoProto) -> list[Dim]:
+    def dim(axis: int, value: int, name: str) -> Dim:
+        return value if value > 0 else (f"{v.name}.{axis}", *([name] if name else []))
+
+    return [dim(i, d.dim_value, d.dim_param) for i, d in enumerate(v.type.tensor_type.shape.dim)]
+
+
+def _batch(v: ValueInfoProto) -> set[str]:
+    """The names of the first dimension, if it is open."""
+    first = _dims(v)[:1]
+    return set(first[0]) if first and not isinstance(first[0], int) else set()
 
 
 def _type(v: ValueInfoProto, sizes: Mapping[str, int], where: str) -> TensorType:
@@ -59,7 +69,9 @@ def _type(v: ValueInfoProto, sizes: Mapping[str, int], where: str) -> TensorType
         raise TinyccError(
             f"the input '{v.name}' is {element}", where, "inputs are float (32 bits), int8 or uint8"
         )
-    shape = tuple(d if isinstance(d, int) else sizes.get(d, 1) for d in _dims(v))
+    shape = tuple(
+        d if isinstance(d, int) else next(sizes[n] for n in d if n in sizes) for d in _dims(v)
+    )
     t = TensorType(ELEMENTS[element], shape)
     if t.size > MAX_ELEMENTS:
         raise TinyccError(f"the input '{v.name}' has the impossible shape {list(shape)}", where)
