@@ -12,7 +12,7 @@ from tinycc_nn.ir.graph import Op
 from tinycc_nn.target import Target
 
 GROWTH = 1.35
-"""Below -O3 constants may take so many times what the smallest kernel's take."""
+"""Below -O3 all constants may take so many times what the smallest kernels take."""
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,45 @@ def choose(ops: Sequence[Op], target: Target, options: BackendOptions) -> dict[O
             f"no kernel of {target.name} computes:{lines}",
             hint="keep these layers in float32, or give another -mcpu",
         )
-    return {op: _choice(op, found[op], options) for op in ops}
+    allowed = {op: _allowed(op, found[op], options) for op in ops}
+    taken = {op: _best(kernels, options.level) for op, kernels in allowed.items()}
+    if options.level not in ("Os", "O3"):
+        _save_flash(allowed, taken)
+    return {op: Choice(op, taken[op], tuple(k.name for k in found[op])) for op in ops}
 
 
-def _choice(op: Op, fitting: list[Kernel], options: BackendOptions) -> Choice:
-    names = tuple(k.name for k in fitting)
+def _allowed(op: Op, fitting: list[Kernel], options: BackendOptions) -> list[Kernel]:
+    """All that fit, or the one that is forced."""
     forced = options.kernels.get(op.result.name)
     if forced is None:
-        return Choice(op, _best(fitting, options.level), names)
-    if forced not in names:
-        hint = nearest(forced, names)
+        return fitting
+    named = [k for k in fitting if k.name == forced]
+    if not named:
+        hint = nearest(forced, [k.name for k in fitting])
         raise TinyccError(f"no kernel '{forced}' fits this layer", op.result.name, hint)
-    return Choice(op, fitting[names.index(forced)], names)
+    return named
 
 
-def _best(fitting: list[Kernel], level: str) -> Kernel:
+def _best(kernels: list[Kernel], level: str) -> Kernel:
     if level == "Os":
-        return min(fitting, key=lambda k: (_bytes(k), k.cycles, k.name))
-    least = min(k.constants for k in fitting)
-    affordable = [k for k in fitting if level == "O3" or k.constants <= GROWTH * least + 64]
-    return min(affordable, key=lambda k: (k.cycles, _bytes(k), k.name))
+        return min(kernels, key=lambda k: (_bytes(k), k.cycles, k.name))
+    return min(kernels, key=lambda k: (k.cycles, _bytes(k), k.name))
 
 
 def _bytes(kernel: Kernel) -> float:
     """Flash, with scratch at a quarter of its bytes: it is shared by all layers."""
     return kernel.constants + kernel.text + kernel.scratch / 4
+
+
+def _save_flash(allowed: dict[Op, list[Kernel]], taken: dict[Op, Kernel]) -> None:
+    """Give up speed where it saves most bytes for a cycle, until the constants are in bounds."""
+    bound = GROWTH * sum(min(k.constants for k in kernels) for kernels in allowed.values())
+    while sum(k.constants for k in taken.values()) > bound:
+        steps = [
+            ((k.cycles - taken[op].cycles) / (taken[op].constants - k.constants), i, op, k)
+            for i, (op, kernels) in enumerate(allowed.items())
+            for k in kernels
+            if k.constants < taken[op].constants
+        ]
+        _, _, op, kernel = min(steps, key=lambda s: s[:2])
+        taken[op] = kernel
