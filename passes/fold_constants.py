@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph, Op, Value
-from tinycc_nn.ops import emit, is_storage, opdef
+from tinycc_nn.ops import is_storage
+from tinycc_nn.passes._constants import computed, is_dequantized, moved
 from tinycc_nn.pipeline import Context, Pass
 
 
@@ -40,37 +40,6 @@ class FoldConstants(Pass):
 def _folded(graph: Graph, op: Op) -> Value | None:
     if op.name in ("const", "dequantize") or not op.operands:
         return None
-    if len(op.operands) == 1 and is_storage(op) and _is_stored(op.operands[0]):
-        return _move_stored(graph, op, op.operands[0].owner)
-    return _computed(graph, op)
-
-
-def _is_stored(v: Value) -> bool:
-    """Whether `v` is a dequantized constant."""
-    owner = v.owner
-    return owner is not None and owner.name == "dequantize" and _known(owner.operands[0])
-
-
-def _known(v: Value) -> bool:
-    return v.constant is not None
-
-
-def _move_stored(graph: Graph, op: Op, dequantize: Op | None) -> Value | None:
-    assert dequantize is not None
-    stored = dequantize.operands[0]
-    try:
-        moved = emit(graph, op.name, [stored], op.attrs, result=stored.name, before=op, loc=op.loc)
-    except TinyccError:  # a reshape that loses the axis of the scales
-        return None
-    folded = _computed(graph, moved.owner) if moved.owner is not None else None
-    source = folded or moved
-    return emit(graph, "dequantize", [source], result=op.result.name, before=op, loc=op.loc)
-
-
-def _computed(graph: Graph, op: Op) -> Value | None:
-    arrays = [v.constant for v in op.operands]
-    known = [a[None] for a in arrays if a is not None]
-    if len(known) != len(arrays):
-        return None
-    result = opdef(op.name).run(op, *known)[0]
-    return graph.constant(op.result.name, result, op.type.quant, before=op)
+    if len(op.operands) == 1 and is_storage(op) and is_dequantized(op.operands[0]):
+        return moved(graph, op.name, op.operands[0], op.attrs, before=op)
+    return computed(graph, op)

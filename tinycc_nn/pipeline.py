@@ -62,7 +62,7 @@ class Pass(ABC):
             )
         out = graph.clone()
         self.apply(out, context)
-        out.settle_names()
+        out.settle_names([v.name for v in graph.outputs])
         verify(out)
         return out
 

@@ -150,18 +150,33 @@ class Graph:
                 dead += 1
         return dead > 0
 
-    def settle_names(self) -> None:
-        """Take primes off names that nothing else has any more, so that layers keep theirs."""
+    def settle_names(self, outputs: Sequence[str] = ()) -> None:
+        """Give the outputs these names, and take primes off names that nothing else has any more.
+
+        An input that is an output keeps its name.
+        """
         values = [*self.inputs, *(r for op in self.ops for r in op.results)]
-        self._names = {v.name: 1 for v in values}
+        by_name = {v.name: v for v in values}
+        for wish, v in zip(outputs, self.outputs, strict=False):
+            holder = by_name.get(wish)
+            fixed = holder is not None and (holder.owner is None or holder in self.outputs)
+            if v.owner is None or fixed:
+                continue
+            del by_name[v.name]
+            if holder is not None:
+                holder.name = v.name
+                by_name[holder.name] = holder
+            v.name = wish
+            by_name[wish] = v
         for v in values:
             name = v.name.rstrip("'")
-            while len(name) < len(v.name) and name in self._names:
+            while len(name) < len(v.name) and name in by_name:
                 name += "'"
             if len(name) < len(v.name):
-                del self._names[v.name]
-                self._names[name] = 1
+                del by_name[v.name]
+                by_name[name] = v
                 v.name = name
+        self._names = dict.fromkeys(by_name, 1)
 
     def assign(self, other: Graph) -> None:
         """Become `other`, which must not be used afterwards."""
