@@ -8,12 +8,12 @@ upper or lower half of one of these. Loads are shared by the outputs of a block 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinycc_nn.backends.tvm.lower import load_tvm
+from tinycc_nn.backends.tvm.tir.plane import Plane
 from tinycc_nn.backends.tvm.tir.template import (
     Int8,
     Int32,
@@ -22,34 +22,6 @@ from tinycc_nn.backends.tvm.tir.template import (
     Window,
     micro_kernel,
 )
-
-_UNROLLED_COLUMNS = 16
-
-
-@dataclass(frozen=True)
-class _Plane:
-    """``rows`` output rows at a time, from ``in_rows`` rows of ``words`` words (two pixels each)."""
-
-    window: Window
-    rows: int
-
-    @property
-    def in_rows(self) -> int:
-        return (self.rows - 1) * self.window.stride[0] + self.window.kernel[0]
-
-    @property
-    def words(self) -> int:
-        w = self.window
-        return ((w.out_width - 1) * w.stride[1] + w.kernel[1] + 1) // 2
-
-    @property
-    def columns(self) -> int:
-        """Input columns that are read."""
-        return min(self.window.width, 2 * self.words - self.window.pad[1])
-
-    @property
-    def whole(self) -> bool:
-        return self.rows == self.window.out_height
 
 
 def depthwise_dsp(
@@ -66,18 +38,17 @@ def depthwise_dsp(
         raise ValueError("depthwise_dsp has no dilation")
     if window.stride[1] % 2:
         columns += columns % 2  # later blocks then start at an even column as well
-    plane = _Plane(window, min(rows or window.out_height, window.out_height))
-    clear = _clear(plane, input_zero)
-    fill = _fill(plane, input_zero)
+    plane = Plane(window, min(rows or window.out_height, window.out_height), wide=True)
+    clear = plane.clear(input_zero)
+    fill = plane.fill(input_zero)
     compute = _compute(plane, requantize, columns)
-    same_size = (window.out_height, window.out_width) == (window.height, window.width)
     return Template(
         f"depthwise-{plane.rows}x{columns}",
         lambda: _function(plane, requantize, clear[0], fill[0], compute[0]),
         pack,
         dict([clear, fill, compute]),
-        4 * plane.in_rows * plane.words,
-        plane.whole and same_size,
+        plane.nbytes,
+        plane.in_place,
         True,
     )
 
@@ -97,67 +68,7 @@ def _row_words(kernel_width: int) -> int:
     return max(1, kernel_width // 2) + (kernel_width - 1) // 2
 
 
-def _clear(plane: _Plane, zero: int) -> tuple[str, str]:
-    body = (
-        "  tcnn_word *p = (tcnn_word *)scratch;\n"
-        f"  for (int32_t i = 0; i < {plane.in_rows * plane.words}; ++i)\n"
-        f"    p[i] = (int32_t)0x{zero & 0xFFFF:04x}{zero & 0xFFFF:04x}u;"
-    )
-    return micro_kernel("clear16", "int8_t *scratch", body, "a plane of the input's zero point")
-
-
-def _fill(plane: _Plane, zero: int) -> tuple[str, str]:
-    """``f(x, row, scratch)``: the rows that output rows from ``row`` need, of the channel at x."""
-    w = plane.window
-    top, left = w.pad[0], w.pad[1]
-    if plane.whole:
-        first, count = top, min(w.height, plane.in_rows - top)
-        start = "  (void)row;\n"
-        check = ""
-    else:
-        first, count = 0, plane.in_rows
-        start = (
-            f"  int32_t iy = row * {w.stride[0]} - {top};\n  x += iy * {w.width * w.channels};\n"
-        )
-        check = _outside_row(plane, zero)
-    copy, step = _copy_row(plane.columns, w.channels)
-    body = (
-        f"  tcnn_half *p = (tcnn_half *)scratch + {2 * plane.words * first + left};\n{start}"
-        f"  for (int32_t i = 0; i < {count}; ++i) {{\n{check}{copy}"
-        f"    x += {(w.width - step) * w.channels};\n    p += {2 * plane.words - step};\n  }}"
-    )
-    signature = "const int8_t *x, int32_t row, int8_t *scratch"
-    return micro_kernel("plane16", signature, body, "rows of one channel as int16")
-
-
-def _copy_row(columns: int, channels: int) -> tuple[str, int]:
-    """C that copies a row of one channel, and by how many columns it moves x and p on."""
-
-    def some(count: int, indent: str) -> str:
-        return "".join(f"{indent}p[{j}] = x[{j * channels}];\n" for j in range(count))
-
-    if columns <= _UNROLLED_COLUMNS:
-        return some(columns, "    "), 0
-    full, rest = divmod(columns, _UNROLLED_COLUMNS // 2)
-    step = _UNROLLED_COLUMNS // 2
-    text = (
-        f"    for (int32_t j = 0; j < {full}; ++j) {{\n{some(step, '      ')}"
-        f"      x += {step * channels};\n      p += {step};\n    }}\n"
-    )
-    return text + some(rest, "    "), full * step
-
-
-def _outside_row(plane: _Plane, zero: int) -> str:
-    w = plane.window
-    return (
-        f"    if (iy < 0 || iy >= {w.height}) {{\n"
-        f"      for (int32_t j = 0; j < {plane.columns}; ++j)\n        p[j] = {zero};\n"
-        f"      ++iy;\n      x += {w.width * w.channels};\n      p += {2 * plane.words};\n"
-        "      continue;\n    }\n    ++iy;\n"
-    )
-
-
-def _compute(plane: _Plane, requantize: Requantize, columns: int) -> tuple[str, str]:
+def _compute(plane: Plane, requantize: Requantize, columns: int) -> tuple[str, str]:
     """``f(scratch, weights, bias, multiplier, y)``: the output rows of one channel."""
     w = plane.window
     count = w.kernel[0] * _row_words(w.kernel[1])
@@ -181,7 +92,7 @@ def _compute(plane: _Plane, requantize: Requantize, columns: int) -> tuple[str, 
             f"    {{\n{_columns(plane, requantize, rest)}    }}\n    y += {rest * w.channels};\n"
         )
     back = done * w.stride[1] // 2
-    text += f"    p += {w.stride[0] * plane.words - back};\n  }}"
+    text += f"    p += {w.stride[0] * plane.pitch // 2 - back};\n  }}"
     signature = (
         "const int8_t *scratch, const int32_t *weights, const int32_t *bias, "
         "const int32_t *multiplier, int8_t *y"
@@ -189,7 +100,7 @@ def _compute(plane: _Plane, requantize: Requantize, columns: int) -> tuple[str, 
     return micro_kernel("depthwise", signature, text, f"{plane.rows} rows of one channel")
 
 
-def _columns(plane: _Plane, requantize: Requantize, count: int) -> str:
+def _columns(plane: Plane, requantize: Requantize, count: int) -> str:
     """C of ``count`` neighbouring outputs, the first of which starts in a low half."""
     w = plane.window
     height, width = w.kernel
@@ -200,7 +111,7 @@ def _columns(plane: _Plane, requantize: Requantize, count: int) -> str:
             for word, call in _taps(j * w.stride[1], width, ky * _row_words(width)):
                 uses.setdefault(word, []).append(f"a{j} = {call}, a{j});")
         for word in sorted(uses):
-            text += f"      t = p[{ky * plane.words + word}];\n"
+            text += f"      t = p[{ky * plane.pitch // 2 + word}];\n"
             text += "".join(f"      {use}\n" for use in uses[word])
     for j in range(count):
         text += f"      y[{j * w.channels}] = {requantize.c(f'a{j}', 'm')};\n"
@@ -226,7 +137,7 @@ def _taps(start: int, width: int, first: int) -> list[tuple[int, str]]:
     return calls
 
 
-def _function(plane: _Plane, requantize: Requantize, clear: str, fill: str, compute: str) -> Any:
+def _function(plane: Plane, requantize: Requantize, clear: str, fill: str, compute: str) -> Any:
     load_tvm()
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script import builder as T
@@ -234,24 +145,19 @@ def _function(plane: _Plane, requantize: Requantize, clear: str, fill: str, comp
     window = plane.window
     channels, row = window.channels, window.out_width * window.channels
     words = window.kernel[0] * _row_words(window.kernel[1])
-    strips = -(-window.out_height // plane.rows)
-    scratch = 4 * plane.in_rows * plane.words
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         x = T.arg("x", T.Buffer((window.height * window.width * channels,), "int8"))
         w = T.arg("weights", T.Buffer((channels * words,), "int32"))
         b = T.arg("bias", T.Buffer((channels,), "int32"))
         m = T.arg("multiplier", T.Buffer((requantize.channels(channels),), "int32"))
         y = T.arg("y", T.Buffer((window.pixels * channels,), "int8"))
-        s = T.arg("scratch", T.Buffer((scratch,), "int8"))
+        s = T.arg("scratch", T.Buffer((plane.nbytes,), "int8"))
         at = T.address_of
         T.evaluate(T.call_extern("void", clear, at(s[0])))
-        with T.serial(channels) as c, T.serial(strips) as i:
+        with T.serial(channels) as c, T.serial(plane.strips) as i:
             start = T.min(i * plane.rows, window.out_height - plane.rows)
             T.evaluate(T.call_extern("void", fill, at(x[c]), start, at(s[0])))
-            T.evaluate(
-                T.call_extern(
-                    "void", compute, at(s[0]), at(w[c * words]), at(b[c]),
-                    at(m[c if requantize.per_channel else 0]), at(y[start * row + c]),
-                )
-            )  # fmt: skip
+            factor = m[c] if requantize.per_channel else m[0]
+            sums = (at(w[c * words]), at(b[c]), at(factor))
+            T.evaluate(T.call_extern("void", compute, at(s[0]), *sums, at(y[start * row + c])))
     return builder.get()

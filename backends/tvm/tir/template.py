@@ -44,6 +44,11 @@ class Requantize:
         inner = f"tcnn_requantize32({scaled}, {multiplier}, {self.zero})"
         return f"tcnn_clamp({inner}, {self.low}, {self.high})"
 
+    def micro_kernel(self) -> tuple[str, str]:
+        """Name and C text of ``int8_t f(int32_t acc, int32_t m)``."""
+        body = f"  return {self.c('acc', 'm')};"
+        return micro_kernel("requantize", "int32_t acc, int32_t m", body, "int32 to int8", "int8_t")
+
     def channels(self, count: int) -> int:
         """The number of multipliers of ``count`` output channels."""
         return count if self.per_channel else 1
@@ -114,12 +119,14 @@ class Template:
         object.__setattr__(self, "helpers", frozenset(used))
 
 
-def micro_kernel(stem: str, signature: str, body: str, comment: str) -> tuple[str, str]:
+def micro_kernel(
+    stem: str, signature: str, body: str, comment: str, result: str = "void"
+) -> tuple[str, str]:
     """Name and C text of a static function; its name holds a digest, so it tells the text."""
     text = f"({signature})\n{{\n{body.rstrip()}\n}}\n"
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = f"tcnn_{stem}_{digest}"
-    return name, f"/* {comment} */\nstatic inline void {name}{text}"
+    return name, f"/* {comment} */\nstatic inline {result} {name}{text}"
 
 
 def folded_bias(bias: Int32, weights: Int8, input_zero: int) -> Int32:
