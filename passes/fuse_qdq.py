@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.pipeline import Context, Pass
-from tinycc_nn.quantization.qdq import fuse, tidy_names
+from tinycc_nn.quantization.qdq import fuse
 
 
 @dataclass(frozen=True)
@@ -23,4 +23,3 @@ class FuseQdq(Pass):
 
     def apply(self, graph: Graph, context: Context) -> None:
         fuse(graph)
-        tidy_names(graph)

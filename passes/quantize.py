@@ -23,7 +23,7 @@ from tinycc_nn.ops import emit, opdef
 from tinycc_nn.pipeline import Context, Pass, option
 from tinycc_nn.quantization.bias import correct_biases
 from tinycc_nn.quantization.plan import Groups, integer_ops
-from tinycc_nn.quantization.qdq import fuse, tidy_names
+from tinycc_nn.quantization.qdq import fuse
 from tinycc_nn.quantization.weights import guard_scales, quantize_weight, weight_scales
 
 
@@ -42,7 +42,7 @@ class Quantize(Pass):
     weights: Literal["auto", "per-channel", "per-tensor"] = option(
         "auto", "a scale for each output channel, or one; auto: channels but for dense"
     )
-    bias_correction: bool = option(False, "keep the mean of each channel as it was")
+    bias_correction: bool = option(True, "keep the mean of each channel as it was")
     keep_float: tuple[str, ...] = option((), "names of results that are computed in float")
 
     def __post_init__(self) -> None:
@@ -65,7 +65,6 @@ class Quantize(Pass):
         if self.bias_correction:
             correct_biases(graph, context.calibration, floats)
         fuse(graph, frozenset(op for op in graph.ops if op.type.dtype == F32 and op not in ops))
-        tidy_names(graph)
 
     def _weight(self, graph: Graph, op: Op, quants: dict[Value, Quant]) -> Array | None:
         """Quantize the weight of a layer; what it was, float32, or None if it has none."""
@@ -92,14 +91,23 @@ class Quantize(Pass):
 
 
 def kept(graph: Graph, names: tuple[str, ...]) -> frozenset[Op]:
-    """The ops whose results have these names; TinyccError for a name that none has."""
-    made = {op.result.name: op for op in graph.ops if op.name != "const"}
+    """The ops whose results have these names; TinyccError for a name that none has.
+
+    Passes add primes to names that are taken, so `conv1` also stands for `conv1'`.
+    """
+    made = [op for op in graph.ops if op.name != "const"]
+    exact = {op.result.name for op in made}
+    stems = {name.rstrip("'") for name in exact}
     for name in names:
-        if name not in made:
+        if name not in exact | stems:
             raise TinyccError(
-                f"quantize: keep_float: no layer is called '{name}'", hint=nearest(name, made)
+                f"quantize: keep_float: no layer is called '{name}'", hint=nearest(name, stems)
             )
-    return frozenset(made[name] for name in names)
+    found = {*names} & exact
+    loose = {*names} - exact
+    return frozenset(
+        op for op in made if op.result.name in found or op.result.name.rstrip("'") in loose
+    )
 
 
 def insert_pair(graph: Graph, v: Value, quant: Quant, ops: set[Op]) -> None:

@@ -15,7 +15,6 @@ from typing import ClassVar
 from tinycc_nn.ir.graph import Graph, Value
 from tinycc_nn.ir.types import I8
 from tinycc_nn.pipeline import Context, Pass, option
-from tinycc_nn.quantization.qdq import tidy_names
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class QuantizeInterface(Pass):
         if self.outputs:
             graph.outputs[:] = [stored(v) for v in graph.outputs]
         graph.sweep()
-        tidy_names(graph)
 
 
 def quantize_input(graph: Graph, v: Value) -> None:

@@ -76,17 +76,20 @@ def windows(op: Op, x: Array, kernel: tuple[int, int], fill: float) -> Array:
 
 
 def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Array:
-    """The sums of products: [n, rows, columns, out], int64 if `integer`, else float32."""
+    """The sums of products: [n, rows, columns, out], int64 if `integer`, else float32.
+
+    Integers come as float32 too, which holds products of centred bytes, and BLAS is fast on it.
+    """
     o, kh, kw, per_group = w.shape
     groups = int(number(op, "groups"))
     patches = windows(op, x, (kh, kw), fill)
     n, rows, columns = patches.shape[:3]
     if per_group == 1 and groups == o:
-        total = np.zeros((n, rows, columns, o), np.int64 if integer else np.float32)
+        total = np.zeros((n, rows, columns, o), np.float64 if integer else np.float32)
         for i in range(kh):
             for j in range(kw):
-                total += patches[:, :, :, i, j, :] * w[:, i, j, 0].astype(total.dtype)
-        return total
+                total += patches[:, :, :, i, j, :] * w[:, i, j, 0]
+        return total.astype(np.int64) if integer else total
     parts = []
     for g in range(groups):
         a = patches[..., g * per_group : (g + 1) * per_group].reshape(n * rows * columns, -1)
@@ -115,8 +118,9 @@ def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
     else:
         qx, qw = op.operands[0].type.quant, op.operands[1].type.quant
         assert qx is not None and qw is not None
-        centred = images.astype(np.int32) - qx.zero
-        acc = accumulate(op, centred, weight.astype(np.int32) - qw.zero, 0, integer=True)
+        centred = images.astype(np.float32) - np.float32(qx.zero)
+        offset = weight.astype(np.float32) - np.float32(qw.zero)
+        acc = accumulate(op, centred, offset, 0, integer=True)
         y = finish_int8(op, acc, bias)
     return y.reshape(samples, *op.type.shape)
 

@@ -40,14 +40,6 @@ def fuse(graph: Graph, keep: frozenset[Op] = frozenset()) -> None:
     graph.sweep()
 
 
-def tidy_names(graph: Graph) -> None:
-    """Give values their names without primes where nothing else has them any more."""
-    for op in graph.ops:
-        for r in op.results:
-            r.name = r.name.rstrip("'")
-    graph.assign(graph.clone())
-
-
 def _quant(v: Value) -> Quant:
     assert v.type.quant is not None
     return v.type.quant
