@@ -27,7 +27,7 @@ LAYERS = [
     {"toolchain", "emulator", "device"},
     {"backend", "levels", "passmanager", "pipeline", "pipeline_text", "report"},
     {"passes", "backends"},
-    {"driver", "request"},
+    {"buildcache", "driver", "execute", "limits", "measure", "request", "summary", "validate"},
     {"search"},
     {"cli"},
 ]

@@ -14,7 +14,7 @@ from tinycc_nn.device import Device, HostLibrary
 from tinycc_nn.driver import optimize
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.types import Array
-from tinycc_nn.measure import Runner, run_samples
+from tinycc_nn.measure import run_samples
 from tinycc_nn.passmanager import run_pipeline
 from tinycc_nn.pipeline import Context
 from tinycc_nn.pipeline_text import parse_pipeline
@@ -73,7 +73,7 @@ def _on(
     level: str,
     toolchain: str | None,
 ) -> Executable:
-    runner: Runner
+    runner: Device | HostLibrary
     if place == "host":
         runner = HostLibrary(source)
     else:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from tinycc_nn.accuracy import mismatches
 from tinycc_nn.device import Device, HostLibrary, Profile
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.emulator import EmulatorError
+from tinycc_nn.emulator import EMULATED, EmulatorError
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.types import Array
 from tinycc_nn.reference import run
@@ -28,17 +27,11 @@ class MiscompiledError(Exception):
     """Generated C does not compute what the interpreter does: a bug of the compiler."""
 
 
-class Runner(Protocol):
-    """A device or a host library: one sample in, one out."""
-
-    def run(self, inputs: Sequence[Array]) -> list[Array]: ...
-
-
 @dataclass(frozen=True)
 class Measurement:
     """
     program: the minimal application for the core, with its sizes.
-    profile: of one inference on the first sample; None for a core that can't be emulated.
+    profile: of one inference on the first sample; None for a core without a model of its cycles.
     host:    the same C as a library of this machine.
     note:    why something was not measured, or "".
     """
@@ -68,15 +61,19 @@ def measure(
     some = {name: a[:COMPARED] for name, a in samples.items()}
     wanted = run(graph, some)
     bad = mismatches(wanted, run_samples(host, graph, some))
-    profile, note, on_core = None, "", 0
-    try:
+    profile, note = None, ""
+    if target.cpu in EMULATED:
         profile = device.profile([some[v.name][0] for v in graph.inputs])
+    else:
+        note = f"cycles are not measured: there is no model of the {target.cpu}"
+    try:
         bad |= mismatches(wanted, run_samples(device, graph, some))
         on_core = len(bad)
     except EmulatorError:
         raise
     except TinyccError as e:
-        note = f"not measured: {e.message}"
+        on_core = 0
+        note = f"not run on the core: {e.message}"
     if bad.any():
         where = "host and core" if on_core else "the host"
         raise MiscompiledError(
@@ -86,10 +83,16 @@ def measure(
     return Measurement(device.program, host, BitExact(on_core, len(bad), 0), profile, note)
 
 
-def run_samples(runner: Runner, graph: Graph, inputs: Mapping[str, Array]) -> list[Array]:
+def run_samples(
+    runner: Device | HostLibrary, graph: Graph, inputs: Mapping[str, Array]
+) -> list[Array]:
     """The outputs [samples, *shape] of `graph`'s C, for inputs [samples, *shape], all as stored."""
     arrays = [inputs[v.name] for v in graph.inputs]
-    rows = [runner.run([a[i] for a in arrays]) for i in range(len(arrays[0]))]
+    given = [[a[i] for a in arrays] for i in range(len(arrays[0]))]
+    if isinstance(runner, Device):
+        rows = runner.run_many(given)
+    else:
+        rows = [runner.run(sample) for sample in given]
     return [
         np.stack([row[k].reshape(v.type.shape) for row in rows])
         for k, v in enumerate(graph.outputs)

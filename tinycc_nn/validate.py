@@ -155,8 +155,9 @@ def against_c(
     differences = []
     for k, value in enumerate(shown.outputs):
         op = value.owner.name if value.owner else "input"
+        name = value.name if layers else f"{value.name} (as shipped)"
         for pair, a, b in results:
-            differences.append(_difference(pair, value.name, op, a[k], b[k]))
+            differences.append(_difference(pair, name, op, a[k], b[k]))
     return differences
 
 
