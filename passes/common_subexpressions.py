@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinycc_nn.ir.graph import Graph, Op, Value
+from tinycc_nn.passes._outputs import may_replace
 from tinycc_nn.pipeline import Context, Pass
 
 Key = tuple[object, ...]
@@ -34,13 +35,7 @@ class CommonSubexpressions(Pass):
         first: dict[Key, tuple[Value, ...]] = {}
         for op in graph:
             results = first.setdefault(key(op), op.results)
-            if results is op.results or _both_leave(graph, op, results):
-                continue
             for old, new in zip(op.results, results, strict=True):
-                graph.replace_value(old, new)
+                if new is not old and may_replace(graph, old, new):
+                    graph.replace_value(old, new)
         graph.sweep()
-
-
-def _both_leave(graph: Graph, op: Op, others: tuple[Value, ...]) -> bool:
-    """Whether both are outputs: each of those is a buffer of its own, with its own name."""
-    return any(r in graph.outputs for r in op.results) and any(r in graph.outputs for r in others)

@@ -1,11 +1,15 @@
 """
-fold-bn: put a batch normalization into the convolution or dense layer before it.
+fold-bn: put batch normalizations into the layers around them.
 
     %c = conv2d %x, %w, %b
     %y = batch_norm %c, %gamma, %beta, %mean, %var
  ->
-    %y = conv2d %x, %w', %b'      w' = w * s,  b' = (b - mean) * s + beta,
+    %y = conv2d %x, %w', %b'      w' = w * s,  b' = b * s + beta - mean * s,
                                   s = gamma / sqrt(var + epsilon), per output channel
+
+The same for conv2d_transpose and dense; for a batch_norm in front of a dense layer or of a
+convolution without padding, per input channel. Any other one becomes a depthwise convolution of
+1x1, or mul and add where the tensor is no image.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", 2018, section 3.2.
@@ -17,36 +21,46 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinycc_nn.ir.graph import Graph, Value
-from tinycc_nn.ops import number
+from tinycc_nn.ir.graph import Graph, Op, Value
+from tinycc_nn.ir.types import Array
+from tinycc_nn.ops import emit
+from tinycc_nn.passes._affine import Affine, batch_norm, into_layer_after, into_layer_before
 from tinycc_nn.pipeline import Context, Pass
-from tinycc_nn.rewrite import Match, rewrite, rule
-
-
-def fold(m: Match) -> Value | None:
-    layer, norm = m.op("%c"), m.op("%y")
-    w = m["%w"].constant
-    b = layer.operands[2].constant if len(layer.operands) == 3 else np.float32(0)
-    gamma, beta, mean, var = (v.constant for v in norm.operands[1:])
-    if w is None or b is None or gamma is None or beta is None or mean is None or var is None:
-        return None
-    if "act" in layer.attrs:
-        return None
-    s = gamma.astype(np.float64) / np.sqrt(var.astype(np.float64) + number(norm, "epsilon"))
-    weight = (w * s.reshape(-1, *[1] * (w.ndim - 1))).astype(np.float32)
-    bias = ((b - mean) * s + beta).astype(np.float32)
-    operands = (m["%x"], m.constant(weight, m["%w"]), m.constant(bias, m["%c"]))
-    return m.emit(layer.name, *operands, attrs=layer.attrs)
-
-
-PARAMETERS = "%y = batch_norm %c, %gamma, %beta, %mean, %var"
-RULES = tuple(
-    rule(f"%c = {layer}\n{PARAMETERS}")(fold)
-    for layer in ("conv2d %x, %w, %b", "conv2d %x, %w", "dense %x, %w, %b", "dense %x, %w")
-)
 
 
 @dataclass(frozen=True)
 class FoldBn(Pass):
     def apply(self, graph: Graph, context: Context) -> None:
-        rewrite(graph, *RULES)
+        for op in graph:
+            if (a := batch_norm(op)) is not None:
+                _fold(graph, op, a)
+        graph.sweep()
+
+
+def _fold(graph: Graph, op: Op, a: Affine) -> None:
+    if (new := into_layer_before(graph, op, a)) is not None:
+        graph.replace_value(op.result, new)
+        return
+    for layer in op.result.users:
+        if (new := into_layer_after(graph, layer, op, a)) is not None:
+            graph.replace_value(layer.result, new)
+            return
+    graph.replace_value(op.result, _alone(graph, op, a))
+
+
+def _alone(graph: Graph, op: Op, a: Affine) -> Value:
+    name, channels = op.result.name, a.scale.size
+
+    def constant(part: str, array: Array, *shape: int) -> Value:
+        data = array.astype(np.float32).reshape(shape)
+        return graph.constant(f"{name}.{part}", data, before=op)
+
+    if a.x.type.rank == 4:
+        w = constant("scale", a.scale, channels, 1, 1, 1)
+        b = constant("offset", a.offset, channels)
+        attrs = {"groups": channels}
+        return emit(graph, "conv2d", [a.x, w, b], attrs, result=name, before=op, loc=op.loc)
+    shape = (*[1] * (a.x.type.rank - 1), channels)
+    s, o = constant("scale", a.scale, *shape), constant("offset", a.offset, *shape)
+    y = emit(graph, "mul", [a.x, s], result=f"{name}.scaled", before=op, loc=op.loc)
+    return emit(graph, "add", [y, o], result=name, before=op, loc=op.loc)
