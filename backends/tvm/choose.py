@@ -15,6 +15,10 @@ GROWTH = 1.35
 """Below -O3 all constants may take so many times what the smallest kernels take."""
 
 
+PATIENCE = 4000
+"""At -Os, the bytes that it may take to save as many cycles as the whole network needs at best."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """The kernel taken for an op, and the names of all that fit."""
@@ -39,7 +43,8 @@ def choose(ops: Sequence[Op], target: Target, options: BackendOptions) -> dict[O
             hint="keep these layers in float32, or give another -mcpu",
         )
     allowed = {op: _allowed(op, found[op], options) for op in ops}
-    taken = {op: _best(kernels, options.level) for op, kernels in allowed.items()}
+    fastest = sum(min(k.cycles for k in kernels) for kernels in allowed.values())
+    taken = {op: _best(kernels, options.level, fastest) for op, kernels in allowed.items()}
     if options.level not in ("Os", "O3"):
         _save_flash(allowed, taken)
     return {op: Choice(op, taken[op], tuple(k.name for k in found[op])) for op in ops}
@@ -57,9 +62,9 @@ def _allowed(op: Op, fitting: list[Kernel], options: BackendOptions) -> list[Ker
     return named
 
 
-def _best(kernels: list[Kernel], level: str) -> Kernel:
+def _best(kernels: list[Kernel], level: str, fastest: float) -> Kernel:
     if level == "Os":
-        return min(kernels, key=lambda k: (_bytes(k), k.cycles, k.name))
+        return min(kernels, key=lambda k: (_bytes(k) + PATIENCE * k.cycles / fastest, k.name))
     return min(kernels, key=lambda k: (k.cycles, _bytes(k), k.name))
 
 

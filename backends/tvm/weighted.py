@@ -100,14 +100,16 @@ class Weighted:
     def macs(self) -> int:
         return self.op.type.size * prod(self.weights.shape[1:])
 
-    def kernel(self, template: Template, packed: int, cycles: float, code: int) -> Kernel:
+    def kernel(
+        self, template: Template, packed: int, cycles: float, text: int, name: str = ""
+    ) -> Kernel:
         """The kernel of a template whose weights take `packed` bytes."""
         m, _ = self._factors
         return Kernel(
-            template.name,
+            name or template.name,
             lambda: self._code(template),
             packed + self.bias.nbytes + m.nbytes,
-            code,
+            text,
             cycles,
             template.scratch,
             (0,) if template.in_place else (),

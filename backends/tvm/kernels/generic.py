@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from tinycc_nn.backends.tvm.kernel import Code, Kernel
 from tinycc_nn.backends.tvm.te.define import define, is_defined
 from tinycc_nn.ir.graph import Op
-from tinycc_nn.ops import opdef
+from tinycc_nn.ops import ints, opdef
 from tinycc_nn.target import Target
 
-CYCLES_PER_MAC = 11.0
+CYCLES_PER_MAC = 10.0
+CYCLES_PER_PADDED_MAC = 30.0
+"""Where each product asks whether its pixel lies in the image."""
+
 CYCLES_PER_ELEMENT = 20.0
 CODE_BYTES = 300
 
@@ -23,6 +26,8 @@ class Generic:
         if not is_defined(op):
             return
         d = opdef(op.name)
+        padded = d.attribute("pad") is not None and any(ints(op, "pad"))
+        per_mac = CYCLES_PER_PADDED_MAC if padded else CYCLES_PER_MAC
         constants = sum(v.type.nbytes for v in op.operands if v.constant is not None)
         same_size = tuple(
             i
@@ -34,7 +39,7 @@ class Generic:
             lambda: _code(op),
             constants,
             CODE_BYTES,
-            d.macs(op) * CYCLES_PER_MAC + op.type.size * CYCLES_PER_ELEMENT,
+            d.macs(op) * per_mac + op.type.size * CYCLES_PER_ELEMENT,
             in_place=same_size,
         )
 
