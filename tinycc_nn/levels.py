@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from importlib.resources import files
+from string import Template
 
 from tinycc_nn.diagnostics import UsageError, nearest
 
@@ -16,11 +17,12 @@ def _table() -> dict[str, dict[str, str]]:
 
 
 def default_pipeline(level: str, dtype: str) -> str:
-    """The text of the pipeline for a level ("O0" .. "Os") and "float32" or "int8".
+    """The text of the pipeline for a level ("O0" .. "Os") and "float32", "int8" or "quantized".
 
     Raises UsageError for another level.
     """
     pipelines = _table()[dtype]
     if level not in pipelines:
         raise UsageError(f"unknown level '-{level}'", hint=nearest(level, pipelines))
-    return " ".join(pipelines[level].split())
+    text = Template(pipelines[level]).substitute(_table()["parts"])
+    return ", ".join(name for part in text.split(",") if (name := " ".join(part.split())))
