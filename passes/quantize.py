@@ -65,6 +65,9 @@ class Quantize(Pass):
         if self.bias_correction:
             correct_biases(graph, context.calibration, floats)
         fuse(graph, frozenset(op for op in graph.ops if op.type.dtype == F32 and op not in ops))
+        for op in graph.ops:
+            if op in ops:
+                raise out_of_range(op, "its scales are out of the range of integer arithmetic")
 
     def _weight(self, graph: Graph, op: Op, quants: dict[Value, Quant]) -> Array | None:
         """Quantize the weight of a layer; what it was, float32, or None if it has none."""
@@ -78,11 +81,7 @@ class Quantize(Pass):
         try:
             scales = guard_scales(weight_scales(w, per_channel=per_channel), bias, sx, sy)
         except ValueError as e:
-            raise TinyccError(
-                f"{op.name} {op.result}: {e}",
-                op.loc,
-                f"keep it float: quantize{{keep_float=[{op.result.name}]}}",
-            ) from None
+            raise out_of_range(op, str(e)) from None
         stored, quant = quantize_weight(op.operands[1].name, w, scales)
         name = op.operands[1].name
         constant = graph.constant(name, stored, quant, before=op)
@@ -108,6 +107,13 @@ def kept(graph: Graph, names: tuple[str, ...]) -> frozenset[Op]:
     return frozenset(
         op for op in made if op.result.name in found or op.result.name.rstrip("'") in loose
     )
+
+
+def out_of_range(op: Op, what: str) -> TinyccError:
+    """The error of a layer that integers can't compute."""
+    name = op.result.name
+    hint = f"keep it float: quantize{{keep_float=[{name}]}}"
+    return TinyccError(f"quantize: {op.name} {op.result}: {what}", op.loc, hint)
 
 
 def insert_pair(graph: Graph, v: Value, quant: Quant, ops: set[Op]) -> None:

@@ -213,6 +213,13 @@ def test_a_factor_out_of_range_names_the_layer() -> None:
     assert "keep_float=[huge]" in str(e.value)
 
 
+def test_a_sum_out_of_range_names_the_op() -> None:
+    g = graph_of((1, 1), lambda g, x: emit(g, "sub", [x, x], result="none"))
+    assert ops(quantized(g, np.full((2, 1, 1), 1e3, np.float32)))[-1] == "dequantize"
+    with pytest.raises(TinyccError, match="sub %none: its scales are out of"):
+        quantized(g, np.full((2, 1, 1), 1e12, np.float32))
+
+
 def test_bias_correction_removes_the_mean_error() -> None:
     coarse = np.abs(normal(64, 1, 8, 8, 3)) + 1
     w = normal(4, 3, 3, 3) * 0.01

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import isfinite
 
 from tinycc_nn.calibration import Range, Scheme, affine, represented
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import F32, Quant
-from tinycc_nn.ops import Int8, is_storage, opdef
+from tinycc_nn.ops import Int8, is_storage, number, opdef
 
 
 def is_parameter(op: Op, index: int) -> bool:
@@ -82,7 +83,9 @@ class Groups:
     def _storage(self, graph: Graph, op: Op) -> None:
         operands = activations(op)
         if len(op.operands) == 1:
-            self.of[op.result] = self.of[operands[0]]
+            self.of[op.result] = group = self.of[operands[0]]
+            if op.name == "pad" and isfinite(value := number(op, "value")):
+                group.ranges.append((value, value))
             return
         self.of[op.result] = group = _Group()
         for v in operands:

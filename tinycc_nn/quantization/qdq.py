@@ -20,7 +20,7 @@ import numpy as np
 from tinycc_nn.calibration import affine
 from tinycc_nn.ir.graph import Attr, Graph, Op, Value
 from tinycc_nn.ir.types import F32, I8, Array, Quant
-from tinycc_nn.numeric.requantize import multipliers, quantize
+from tinycc_nn.numeric.requantize import quantize
 from tinycc_nn.ops import Int8, emit, is_storage, number, opdef, word
 from tinycc_nn.quantization.weights import quantize_bias
 
@@ -81,6 +81,18 @@ def _stored(v: Value) -> Array | None:
     parts = [_stored(o) for o in v.owner.operands]
     known = [p[None] for p in parts if p is not None]
     return opdef(v.owner.name).run(v.owner, *known)[0] if len(known) == len(parts) else None
+
+
+def is_computable(v: Value) -> bool:
+    """Whether the factors of the integer op that makes `v` are in range."""
+    op = v.owner
+    assert op is not None
+    zeros = [np.zeros((1, *o.type.shape), o.type.dtype.numpy) for o in op.operands]
+    try:
+        opdef(op.name).run(op, *zeros)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -149,29 +161,30 @@ class _Fusion:
 
     def _computed(self, op: Op, at: Op, quant: Quant) -> Value | None:
         d = opdef(op.name)
-        stored = [self._operand(v) for i, v in enumerate(op.operands) if d.role(i) == "x"]
+        stored = [self._operand(v, at) for i, v in enumerate(op.operands) if d.role(i) == "x"]
         operands = [x for x in stored if x is not None]
         if not operands or len(operands) != len(stored):
             return None
         if d.role(1) == "weight":
-            parameters = self._parameters(op, at, _quant(operands[0]), quant)
+            parameters = self._parameters(op, at, _quant(operands[0]))
             if parameters is None:
                 return None
             operands += parameters
         if d.output is None or d.elementwise or d.output == quant:
-            return self.emit(at, op.name, operands, op.attrs, quant)
+            result = self.emit(at, op.name, operands, op.attrs, quant)
+            return result if is_computable(result) else None
         fixed = self.emit(at, op.name, operands, op.attrs, d.output)
         return self.emit(at, "requantize", [fixed], {}, quant)
 
-    def _operand(self, v: Value) -> Value | None:
+    def _operand(self, v: Value, at: Op) -> Value | None:
         a = v.constant
         if a is None or a.dtype != np.float32:
             return _dequantized(v)
         quant = affine(float(a.min()), float(a.max()))
         stored = quantize(a, float(quant.scales()[0]), quant.zero)
-        return self.graph.constant(v.name, stored, quant, before=v.users[0])
+        return self.graph.constant(v.name, stored, quant, before=at)
 
-    def _parameters(self, op: Op, at: Op, x: Quant, y: Quant) -> list[Value] | None:
+    def _parameters(self, op: Op, at: Op, x: Quant) -> list[Value] | None:
         """The weight and bias of a layer as int8 and int32 constants."""
         weight = stored_constant(op.operands[1])
         if weight is None or weight[0].dtype != np.int8 or weight[1].axis not in (None, 0):
@@ -179,9 +192,8 @@ class _Fusion:
         array, quant = weight
         sx = float(x.scales()[0])
         try:
-            multipliers(sx * quant.scales() / y.scales())
             bias = self._bias(op, sx, quant.scales())
-        except (ValueError, OverflowError):
+        except OverflowError:
             return None
         parameters = [self.graph.constant(op.operands[1].name, array, quant, before=at)]
         if bias is not None:
