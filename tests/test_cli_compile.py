@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 
 from tests.support.command_line import CommandLine, save_dense, save_samples
+from tinycc_nn import reference
+from tinycc_nn.ir import Array, Graph
 from tinycc_nn.report import Report
 from tinycc_nn.toolchain import find_toolchain
 
@@ -243,3 +247,40 @@ def test_the_toolchain_is_in_the_report(tinycc: CommandLine, model: Path, tmp_pa
     toolchain = find_toolchain()
     tinycc("compile", model, "-o", out, CPU, "--toolchain", toolchain.name)
     assert json.loads((out / "report.json").read_text())["toolchain"] == toolchain.version
+
+
+def test_validate_names_the_first_place_where_they_part(
+    tinycc: CommandLine, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def off_by_one(graph: Graph, inputs: Mapping[str, Array]) -> list[Array]:
+        outputs = reference.run(graph, inputs)
+        return [outputs[0], *(a + 1 for a in outputs[1:])]
+
+    monkeypatch.setattr("tinycc_nn.validate.run", off_by_one)
+    done = tinycc("validate", model, CPU, "-O0")
+    assert done.code == 1
+    assert "interpreter - host C part by 1" in done.err
+    assert " --> y (relu)" in done.err
+
+
+def test_validate_says_how_to_get_onnxruntime(
+    tinycc: CommandLine, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    done = tinycc("validate", model, CPU)
+    assert done.code == 1
+    assert "onnxruntime is not installed" in done.err
+    assert "pip install 'tinycc-nn[validate]'" in done.err
+
+
+def test_c_that_differs_from_the_interpreter_is_never_written(
+    tinycc: CommandLine, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(graph: Graph, inputs: Mapping[str, Array]) -> list[Array]:
+        return [a + 1 for a in reference.run(graph, inputs)]
+
+    monkeypatch.setattr("tinycc_nn.measure.run", wrong)
+    done = tinycc("compile", model, "-o", tmp_path / "out", CPU, "--no-cache")
+    assert done.code == 4
+    assert "differs from the interpreter in 4 of 4 samples" in done.err
+    assert not (tmp_path / "out").exists()
