@@ -71,28 +71,22 @@ def _row_words(kernel_width: int) -> int:
 def _compute(plane: Plane, requantize: Requantize, columns: int) -> tuple[str, str]:
     """``f(scratch, weights, bias, multiplier, y)``: the output rows of one channel."""
     w = plane.window
-    count = w.kernel[0] * _row_words(w.kernel[1])
-    text = "  const tcnn_word *p = (const tcnn_word *)scratch;\n"
-    text += "".join(f"  const int32_t w{i} = weights[{i}];\n" for i in range(count))
-    text += "  const int32_t b = bias[0], m = multiplier[0];\n"
-    text += f"  for (int32_t i = 0; i < {plane.rows}; ++i) {{\n"
     columns = min(columns, w.out_width)
     full, rest = divmod(w.out_width, columns)
-    if full > 1:
-        text += (
-            f"    for (int32_t j = 0; j < {full}; ++j) {{\n"
-            + _columns(plane, requantize, columns)
-            + f"      p += {columns * w.stride[1] // 2};\n      y += {columns * w.channels};\n    }}\n"
-        )
-        done = full * columns
-    else:
-        done, rest = 0, w.out_width
+    step = columns * w.stride[1] // 2
+    body = _columns(plane, requantize, columns)
+    body += f"      p += {step};\n      y += {columns * w.channels};\n"
+    loop = f"for (int32_t j = 0; j < {full}; ++j) " if full > 1 else ""
+    body = f"    {loop}{{\n{body}    }}\n"
     if rest:
-        text += (
-            f"    {{\n{_columns(plane, requantize, rest)}    }}\n    y += {rest * w.channels};\n"
-        )
-    back = done * w.stride[1] // 2
-    text += f"    p += {w.stride[0] * plane.pitch // 2 - back};\n  }}"
+        last = _columns(plane, requantize, rest)
+        body += f"    {{\n{last}      y += {rest * w.channels};\n    }}\n"
+    words = range(w.kernel[0] * _row_words(w.kernel[1]))
+    text = "  const tcnn_word *p = (const tcnn_word *)scratch;\n"
+    text += "".join(f"  const int32_t w{i} = weights[{i}];\n" for i in words if f" w{i}," in body)
+    text += "  const int32_t b = bias[0], m = multiplier[0];\n"
+    text += f"  for (int32_t i = 0; i < {plane.rows}; ++i) {{\n{body}"
+    text += f"    p += {w.stride[0] * plane.pitch // 2 - full * step};\n  }}"
     signature = (
         "const int8_t *scratch, const int32_t *weights, const int32_t *bias, "
         "const int32_t *multiplier, int8_t *y"
