@@ -57,6 +57,7 @@ def compile_model(request: Request, progress: Progress = lambda message: None) -
             samples,
             level=request.level,
             toolchain=request.toolchain,
+            compared=request.compared,
         )
         temps[f"{request.name}.elf"] = measurement.program.elf
     accuracy = None

@@ -19,9 +19,6 @@ from tinycc_nn.source import NetworkSource
 from tinycc_nn.target import Target
 from tinycc_nn.toolchain import Program, find_toolchain
 
-COMPARED = 8
-"""Samples on which C and interpreter are compared, where there are as many."""
-
 
 class MiscompiledError(Exception):
     """Generated C does not compute what the interpreter does: a bug of the compiler."""
@@ -51,6 +48,7 @@ def measure(
     *,
     level: str = "O2",
     toolchain: str | None = None,
+    compared: int = 8,
 ) -> Measurement:
     """Build, profile, and compare host, core and interpreter on stored `samples` of `graph`.
 
@@ -58,7 +56,7 @@ def measure(
     """
     device = Device(source, target, toolchain=find_toolchain(toolchain), level=f"-{level}")
     host = HostLibrary(source)
-    some = {name: a[:COMPARED] for name, a in samples.items()}
+    some = {name: a[:compared] for name, a in samples.items()}
     wanted = run(graph, some)
     bad = mismatches(wanted, run_samples(host, graph, some))
     profile, note = None, ""

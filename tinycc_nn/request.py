@@ -28,6 +28,7 @@ class Request:
     kernels:  layer name to kernel name, for layers whose kernel is forced.
     toolchain: "gcc" or "zig"; None for the first that is found.
     measure:  build and run the C, on the host and on the emulated core.
+    compared: samples on which C and interpreter are compared, where there are as many.
     """
 
     model: Model
@@ -43,6 +44,7 @@ class Request:
     kernels: Mapping[str, str] = field(default_factory=dict[str, str])
     toolchain: str | None = None
     measure: bool = True
+    compared: int = 8
 
     def __post_init__(self) -> None:
         if not _C_NAME.fullmatch(self.name):
