@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tinycc_nn.diagnostics import TinyccError
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message  # type: ignore[import-untyped]
     from onnx import GraphProto, ModelProto, TensorProto
 
 OLDEST_OPSET = 7
@@ -17,7 +18,7 @@ OLDEST_OPSET = 7
 def load_model(source: Path | bytes) -> ModelProto:
     """The model in a file or in bytes. TinyccError if it can't be read, saying what to do."""
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     where = "<bytes>" if isinstance(source, bytes) else str(source)
     data = source if isinstance(source, bytes) else _read(source)
@@ -30,6 +31,8 @@ def load_model(source: Path | bytes) -> ModelProto:
         raise TinyccError(
             "this is not an ONNX model, or it is truncated", where, "export it again"
         ) from None
+    if not _is_text(model):
+        raise TinyccError("the model has names that are not text", where, "export it again")
     if not model.HasField("graph") or not model.graph.output:
         raise TinyccError("this is not an ONNX model: it has no graph", where, "export it again")
     if model.ir_version > onnx.IR_VERSION:
@@ -39,6 +42,8 @@ def load_model(source: Path | bytes) -> ModelProto:
             where,
             "update the package onnx, or export with an older opset",
         )
+    if any(isinstance(text, bytes) for text in _texts(model.graph)):
+        raise TinyccError("a name in the model is not UTF-8: it is damaged", where, "export again")
     _check_opset(model, where)
     for t in _tensors(model.graph):
         if t.data_location == onnx.TensorProto.EXTERNAL:
@@ -48,6 +53,20 @@ def load_model(source: Path | bytes) -> ModelProto:
                 "save the model in one file: onnx.save(onnx.load(FILE), FILE)",
             )
     return _inlined(model, where)
+
+
+def _is_text(message: Message) -> bool:
+    """Whether all strings are UTF-8: protobuf gives others as bytes, where text is declared."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            values = [value] if isinstance(value, str | bytes) else value
+            if any(isinstance(v, bytes) for v in values):
+                return False
+        elif field.type == field.TYPE_MESSAGE:
+            parts = [value] if hasattr(value, "ListFields") else value
+            if not all(_is_text(part) for part in parts):
+                return False
+    return True
 
 
 def opsets(model: ModelProto) -> dict[str, int]:
@@ -78,6 +97,18 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for node in graph.node:
         yield from (a.t for a in node.attribute if a.HasField("t"))
+
+
+def _texts(graph: GraphProto) -> Iterator[str | bytes]:
+    """Every name in the graph; protobuf gives bytes for one that is not UTF-8."""
+    yield graph.name
+    yield from (t.name for t in graph.initializer)
+    for v in (*graph.input, *graph.output):
+        yield v.name
+        yield from (d.dim_param for d in v.type.tensor_type.shape.dim)
+    for n in graph.node:
+        yield from (n.name, n.op_type, n.domain, *n.input, *n.output)
+        yield from (a.name for a in n.attribute)
 
 
 def _inlined(model: ModelProto, where: str) -> ModelProto:

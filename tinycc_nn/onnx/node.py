@@ -11,7 +11,7 @@ import numpy as np
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Attr, Graph, Value
 from tinycc_nn.ir.types import Array, Quant
-from tinycc_nn.onnx.tensors import as_float32, to_array
+from tinycc_nn.onnx.tensors import MAX_ELEMENTS, as_float32, to_array
 from tinycc_nn.ops import emit
 
 if TYPE_CHECKING:
@@ -165,9 +165,10 @@ class OnnxNode:
         quant: Quant | None = None,
     ) -> Value:
         name = self.stem + "'" * (op in LAYOUT)
-        return emit(
-            self.graph, op, operands, attrs, result=name, quant=quant, loc=self.label
-        )  # fmt: skip
+        y = emit(self.graph, op, operands, attrs, result=name, quant=quant, loc=self.label)
+        if y.type.size > MAX_ELEMENTS:
+            raise self.fail(f"the result has the impossible shape {list(y.type.shape)}")
+        return y
 
     def add_constant(self, array: Array, quant: Quant | None = None) -> Value:
         fits = as_float32(array) if array.dtype.kind == "f" else array

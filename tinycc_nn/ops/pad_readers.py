@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinycc_nn.ir.graph import Value
-from tinycc_nn.ops.shape_readers import axis_of, integers, slice_axes, take
+from tinycc_nn.ops.shape_readers import axis_of, check_indices, integers, slice_axes, take
 from tinycc_nn.reader import Node, Reader
 
 MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
@@ -36,6 +36,7 @@ def _pad_axis(n: Node, x: Value, axis: int, before: int, after: int, mode: str) 
     size = x.type.shape[axis]
     if not before and not after:
         return x
+    check_indices(n, size + before + after, size + max(before, 0) + max(after, 0))
     padded = np.pad(np.arange(size), (max(before, 0), max(after, 0)), mode=mode)  # type: ignore[call-overload]
     kept = padded[max(-before, 0) : len(padded) - max(-after, 0)]
     return take(n, x, axis, tuple(int(i) for i in kept))

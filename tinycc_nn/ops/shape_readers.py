@@ -9,6 +9,9 @@ import numpy as np
 from tinycc_nn.ir.graph import Value
 from tinycc_nn.reader import Node, Reader
 
+MAX_INDICES = 1 << 20
+"""More elements than this along an axis are a mistake in the model."""
+
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
@@ -121,6 +124,8 @@ def _split(n: Node) -> tuple[Value, ...]:
     sizes = n.integers("split", ()) if n.opset < 13 else integers(n, 1) or ()
     if not sizes:
         parts = n.integer("num_outputs", n.results)
+        if parts != n.results:
+            raise n.fail(f"num_outputs={parts}, but the node has {n.results} outputs")
         chunk = -(-size // parts)
         sizes = tuple(min(chunk, size - i * chunk) for i in range(parts))
     if sum(sizes) != size or min(sizes) < 1 or len(sizes) != n.results:
@@ -138,6 +143,12 @@ def take(n: Node, x: Value, axis: int, indices: tuple[int, ...]) -> Value:
     return n.emit("take", [x], {"axis": axis, "indices": indices})
 
 
+def check_indices(n: Node, *sizes: int) -> None:
+    """An error if an axis would get an impossible number of elements."""
+    if any(not 0 < size <= MAX_INDICES for size in sizes):
+        raise n.fail(f"the result would have the impossible size {list(sizes)}")
+
+
 def _gather(n: Node) -> Value:
     x, indices = n.value(0), n.constant(1)
     axis = axis_of(n, n.integer("axis", 0), x.type.rank)
@@ -151,6 +162,7 @@ def _gather(n: Node) -> Value:
 def _expand(n: Node) -> Value:
     x = n.value(0)
     wanted = np.broadcast_shapes(x.type.shape, integers(n, 1) or ())
+    check_indices(n, *wanted)
     y = reshape(n, x, (*[1] * (len(wanted) - x.type.rank), *x.type.shape))
     for axis, (have, size) in enumerate(zip(y.type.shape, wanted, strict=True)):
         y = y if have == size else n.emit("take", [y], {"axis": axis, "indices": (0,) * size})
@@ -162,6 +174,7 @@ def _tile(n: Node) -> Value:
     if len(repeats) != x.type.rank or any(r < 1 for r in repeats):
         raise n.fail(f"the repeats must be {x.type.rank} positive numbers")
     for axis, r in enumerate(repeats):
+        check_indices(n, x.type.shape[axis] * r)
         x = x if r == 1 else take(n, x, axis, tuple(range(x.type.shape[axis])) * r)
     return x
 
