@@ -28,7 +28,7 @@ EXCLUDED = {
     "batchnorm.*training|training_dropout": "training",
     "dropout_default_mask|argmax_2d": "outputs that only training uses",
     "(clip_default|maxpool_2d)_u?int8": "8-bit integers without a scale",
-    "_(edge|reflect|wrap)_pad": "int32 tensors; test_onnx_readers has float32",
+    "_(edge|reflect|wrap)_pad": "int32 tensors; test_ops_shape has float32",
     "quantizelinear_axis": "zero points that differ between channels",
     "quantizelinear_blocked|quantizelinear.*int(16|4|2)$": "other than int8 with one scale",
     "dynamicquantizelinear": "scales found at run time",
