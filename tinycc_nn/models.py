@@ -36,7 +36,7 @@ class Model:
         except OSError as e:
             what = "there is no such file" if isinstance(e, FileNotFoundError) else e.strerror
             raise TinyccError(f"can't read the model: {what}", text) from None
-        return Model(path, data, _companions(path, data))
+        return Model(path, data, _companions(path))
 
     @property
     def stem(self) -> str:
@@ -86,26 +86,6 @@ class Model:
             raise TinyccError("neither ONNX nor IR text", "<stdin>") from None
 
 
-def _companions(path: Path, data: bytes) -> tuple[Path, ...]:
-    if path.suffix == ".tnn":
-        arrays = path.with_suffix(".npz")
-        return (arrays,) if arrays.exists() else ()
-    if b"location" not in data:  # the key under which ONNX names a file of external data
-        return ()
-    return _external_data(path.parent, data)
-
-
-def _external_data(folder: Path, data: bytes) -> tuple[Path, ...]:
-    import onnx
-
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception:  # not a model: the reader says so
-        return ()
-    names = {
-        entry.value
-        for tensor in model.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return tuple(folder / n for n in sorted(names) if (folder / n).is_file())
+def _companions(path: Path) -> tuple[Path, ...]:
+    arrays = path.with_suffix(".npz")
+    return (arrays,) if path.suffix == ".tnn" and arrays.exists() else ()
