@@ -284,3 +284,22 @@ def test_c_that_differs_from_the_interpreter_is_never_written(
     assert done.code == 4
     assert "differs from the interpreter in 4 of 4 samples" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_quantized_model_stays_so_without_calibration(
+    tinycc: CommandLine, data: Path, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "m.tnn", tmp_path / "out"
+    path.write_text(
+        "graph @m(%x: f32[1,8]) {\n"
+        "  %q = quantize %x : i8[1,8] q(0.5, 3)\n"
+        "  %y = dequantize %q : f32[1,8]\n"
+        "  return %y\n}\n"
+    )
+    refused = tinycc("compile", path, "-o", out, CPU, "--dtype", "float32")
+    assert refused.code == 2
+    assert "the model is quantized" in refused.err
+    done = tinycc("compile", path, "-o", out, CPU, "--calib", data)
+    assert done.code == 0, done.err
+    assert "note: the calibration data was not used" in done.err
+    assert report_of(out).dtype == "int8"

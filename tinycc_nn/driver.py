@@ -64,7 +64,9 @@ def compile_model(request: Request, progress: Progress = lambda message: None) -
     if evaluation is not None:
         progress(f"evaluating {len(evaluation)} samples")
         accuracy = _accuracy(given, graph, evaluation, measurement)
-    data_notes = [note for d in (calibration, evaluation) if d for note in d.notes]
+    notes = [note for d in (calibration, evaluation) if d for note in d.notes]
+    if calibration and not any(p.needs_calibration for p in passes):
+        notes.append("the calibration data was not used: no pass needs it")
     report = describe(
         request,
         graph,
@@ -72,7 +74,7 @@ def compile_model(request: Request, progress: Progress = lambda message: None) -
         measurement,
         pipeline=print_pipeline(passes),
         accuracy=accuracy,
-        notes=tuple(dict.fromkeys(data_notes)),
+        notes=tuple(dict.fromkeys(notes)),
     )
     return Compiled(dict(artifact.source.files), report, temps)
 
@@ -103,11 +105,14 @@ def _optimize(
 def pipeline_text(request: Request, graph: Graph) -> str:
     """The pipeline of the request, else that of its level for the kind of model.
 
-    UsageError if a float model is to become int8 without calibration data.
+    UsageError if a float model is to become int8 without calibration data, or a quantized one
+    float32.
     """
     if request.pipeline is not None:
         return request.pipeline
     if is_quantized(graph):
+        if request.dtype == "float32":
+            raise UsageError("the model is quantized: it can't become float32")
         return default_pipeline(request.level, "quantized")
     if request.chosen_dtype == "int8" and request.calib is None:
         hint = "give some with --calib FILE.npz, 100 to 250 are enough"

@@ -65,7 +65,9 @@ class Request:
         words += ["--name", self.name]
         generic = self.target.generic
         words += [f"-mcpu={self.target.cpu}"] if generic else ["--target", self.target.name]
-        words += [f"-{self.level}", "--dtype", self.chosen_dtype]
+        words += [f"-{self.level}"]
+        if self.dtype is not None:
+            words += ["--dtype", self.dtype]
         if self.calib is not None:
             words += ["--calib", _base_name(self.calib)]
         if self.pipeline is not None:

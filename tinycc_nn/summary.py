@@ -30,12 +30,13 @@ def describe(
 ) -> Report:
     """The report of a compilation of `graph`, the last one before the backend."""
     m = measurement
+    values = [*graph.inputs, *(r for op in graph.ops for r in op.results)]
     return Report(
         name=request.name,
         model=request.model.path.name if request.model.path else "-",
         target=request.target.name,
         level=request.level,
-        dtype="int8" if any(v.type.quant for op in graph.ops for v in op.results) else "float32",
+        dtype="int8" if any(v.type.quant for v in values) else "float32",
         pipeline=pipeline,
         command=request.command,
         version=tinycc_nn.__version__,
