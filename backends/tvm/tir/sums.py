@@ -27,6 +27,11 @@ class Sums:
     packing: Packing
     lanes: Input
 
+    @property
+    def _inputs_stay(self) -> bool:
+        """Whether inputs stay in registers while weights pass; otherwise it is the other way."""
+        return self.packing is Packing.PAIRS and 1 < self.pixels <= self.channels // 2
+
     def start(self) -> str:
         """Declarations of the sums. In pairs, an odd channel's sum starts as the even one's."""
         text = ""
@@ -44,6 +49,8 @@ class Sums:
 
     def names(self) -> list[str]:
         """Variables of one word that ``four`` uses."""
+        if self._inputs_stay:
+            return [*(f"t{p}" for p in range(self.pixels)), "w0", "v0"]
         count = self.channels // 2 if self.packing is Packing.PAIRS else self.channels
         names = [f"v{n}" for n in range(count)]
         if self.packing is not Packing.WORDS:
@@ -89,6 +96,15 @@ class Sums:
 
     def _pairs(self) -> list[str]:
         count, lines = self.channels // 2, []
+        if self._inputs_stay:
+            for half in range(2):
+                lines += [f"t{p} = {self.lanes(half, p)};" for p in range(self.pixels)]
+                for i in range(count):
+                    lines += [f"w0 = w[{half * count + i}];", "v0 = tcnn_sxtb16(w0);"]
+                    for p in range(self.pixels):
+                        for n, weight in ((2 * i, "v0"), (2 * i + 1, "w0")):
+                            lines.append(f"a{p}{n} = tcnn_smlad(t{p}, {weight}, a{p}{n});")
+            return [*lines, f"w += {2 * count};"]
         for half in range(2):
             lines += [f"w{i} = w[{half * count + i}];" for i in range(count)]
             lines += [f"v{i} = tcnn_sxtb16(w{i});" for i in range(count)]
