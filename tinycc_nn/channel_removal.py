@@ -74,7 +74,7 @@ def _bias(graph: Graph, op: Op, rows: Array | None, offset: Array | None) -> lis
     dtype = np.float32 if op.type.dtype == F32 else np.int32
     total = (0 if old is None else old.astype(offset.dtype)) + offset
     quant = given[0].type.quant if given else _bias_quant(op)
-    name = given[0].name if given else f"{op.result.name}.bias"
+    name = given[0].name if given else "{}.bias".format(op.result.name.rstrip("'"))
     bias = graph.constant(name, total.astype(dtype), quant, before=op)
     return [_taken(graph, bias, 0, rows, op)]
 
@@ -87,7 +87,8 @@ def _bias_quant(op: Op) -> Quant | None:
     scales = x.scales() * w.scales()
     if w.axis is None:
         return Quant(float(scales[0]), 0)
-    return Quant(Blob(f"{op.result.name}.scale", scales.astype(np.float32)), 0, 0)
+    name = op.result.name.rstrip("'")
+    return Quant(Blob(f"{name}.scale", scales.astype(np.float32)), 0, 0)
 
 
 def _taken(graph: Graph, v: Value, axis: int, keep: Array | None, before: Op) -> Value:

@@ -18,7 +18,7 @@ class Value:
 
     type: TensorType
     name: str
-    owner: Op | None = None
+    owner: Op | None = field(default=None, repr=False)
     uses: list[tuple[Op, int]] = field(default_factory=list["tuple[Op, int]"], repr=False)
 
     @property
@@ -169,7 +169,7 @@ class Graph:
             v.name = wish
             by_name[wish] = v
         for v in values:
-            name = v.name.rstrip("'")
+            name = v.name if v.name in outputs else v.name.rstrip("'")
             while len(name) < len(v.name) and name in by_name:
                 name += "'"
             if len(name) < len(v.name):
