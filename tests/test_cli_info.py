@@ -16,7 +16,7 @@ from tinycc_nn.options import option_infos
 from tinycc_nn.pipeline import load, pass_names
 from tinycc_nn.target import target_names
 
-HEAVY = ("tvm", "onnx", "onnxruntime", "unicorn", "networkx")
+HEAVY = ("tvm", "onnx", "onnxruntime", "unicorn")
 
 
 @pytest.fixture
