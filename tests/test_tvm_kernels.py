@@ -114,7 +114,7 @@ def check(
         np.testing.assert_array_equal(y, layer.reference(x), layer.template.name)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(layer_lists)
 def test_kernels_on_the_host(layers: list[Layer]) -> None:
     check(layers, HostLibrary(network(layers), level="-O1", flags=["-Werror"]).run)
@@ -122,7 +122,7 @@ def test_kernels_on_the_host(layers: list[Layer]) -> None:
 
 @needs_gcc
 @pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m3", "cortex-m4"])
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(layers=layer_lists)
 def test_kernels_on_cores(cpu: str, layers: list[Layer]) -> None:
     """Also that nothing beside the buffers is written: they are guarded, scratch is exact."""

@@ -19,14 +19,20 @@ _SIGNATURE = (
 
 
 def gemm_dsp(
-    window: Window, out_channels: int, input_zero: int, requantize: Requantize, blocking: Blocking
+    window: Window,
+    out_channels: int,
+    input_zero: int,
+    requantize: Requantize,
+    blocking: Blocking,
+    *,
+    in_place: bool = True,
 ) -> Template:
     """A convolution with groups = 1 (a dense layer of M rows: window of M x 1 pixels).
 
-    In place only where each pixel is read before its output is written: 1x1 with no more output
-    than input channels.
+    ``in_place`` where each pixel is read before its output is written (1x1 with no more output than
+    input channels); without it, left-over pixels need no code of their own.
     """
-    in_place = window.pointwise and out_channels <= window.channels
+    in_place &= window.pointwise and out_channels <= window.channels
     micro: dict[str, str] = {}
     parts = []
     for strip in strips(window.pixels, blocking.pixels, overlap=not in_place):
