@@ -14,16 +14,16 @@ from tinycc_nn.ops import emit
 from tinycc_nn.target import Target
 
 Q = Quant(0.1, -5)
-SHAPES = [(1, 5, 4, 3), (1, 5, 4, 3), (1, 5, 4, 3)]
+IMAGE: list[tuple[int, ...]] = [(1, 5, 4, 3)]
 CASES: list[tuple[str, dict[str, Attr], list[tuple[int, ...]]]] = [
     ("concat", {"axis": 3}, [(1, 5, 4, 3), (1, 5, 4, 2), (1, 5, 4, 1)]),
     ("concat", {"axis": 1}, [(1, 2, 4, 3), (1, 3, 4, 3)]),
     ("concat", {"axis": 0}, [(2, 3), (1, 3), (4, 3)]),
-    ("slice", {"begin": (0, 1, 0, 0), "end": (1, 4, 4, 3), "step": (1, 1, 1, 1)}, SHAPES[:1]),
-    ("slice", {"begin": (0, 1, 2, 1), "end": (1, 4, 4, 3), "step": (1, 1, 1, 1)}, SHAPES[:1]),
-    ("slice", {"begin": (0, 0, 0, 0), "end": (1, 5, 4, 3), "step": (1, 1, 1, 1)}, SHAPES[:1]),
-    ("pad", {"pads": (0, 0, 1, 2, 0, 1, 0, 0)}, SHAPES[:1]),
-    ("pad", {"pads": (1, 0, 0, 0, 0, 0, 3, 1)}, SHAPES[:1]),
+    ("slice", {"begin": (0, 1, 0, 0), "end": (1, 4, 4, 3), "step": (1, 1, 1, 1)}, IMAGE),
+    ("slice", {"begin": (0, 1, 2, 1), "end": (1, 4, 4, 3), "step": (1, 1, 1, 1)}, IMAGE),
+    ("slice", {"begin": (0, 0, 0, 0), "end": (1, 5, 4, 3), "step": (1, 1, 1, 1)}, IMAGE),
+    ("pad", {"pads": (0, 0, 1, 2, 0, 1, 0, 0)}, IMAGE),
+    ("pad", {"pads": (1, 0, 0, 0, 0, 0, 3, 1)}, IMAGE),
 ]
 
 
