@@ -11,7 +11,7 @@ from tinycc_nn.backends.tvm.weighted import Weighted
 from tinycc_nn.ir.graph import Op
 from tinycc_nn.target import Target
 
-BLOCKS = ((1, 2), (2, 2), (3, 2))
+BLOCKS = ((1, 2), (1, 4), (2, 2), (3, 2), (2, 4))
 CYCLES_PER_INSTRUCTION = 1.25
 REQUANTIZE = 6
 """Instructions from a sum to a stored int8."""
