@@ -2,86 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
 
 from tinycc_nn.backend import BackendOptions
 from tinycc_nn.backends.tvm.kernel import Kernel, candidates
-from tinycc_nn.diagnostics import TinyccError, nearest
+from tinycc_nn.backends.tvm.select import Bounds, fastest, footprint
+from tinycc_nn.backends.tvm.tuning.database import Database, record_names
+from tinycc_nn.backends.tvm.tuning.key import LayerKey, core_name
+from tinycc_nn.backends.tvm.tuning.records import Setting
+from tinycc_nn.diagnostics import LimitError, TinyccError, nearest
 from tinycc_nn.ir.graph import Op
 from tinycc_nn.target import Target
 
 GROWTH = 1.35
 """Below -O3 all constants may take so many times what the smallest kernels take."""
 
+APPLICATION_BYTES = 1536
+"""Kept free of flash for start-up code, NAME_run and the compiler's library."""
 
-PATIENCE = 4000
-"""At -Os, the bytes that it may take to save as many cycles as the whole network needs at best."""
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kernel with the cycles and bytes of instructions that it is judged by; `basis` says where
+    they are from: "tuned", "near" or "estimated"."""
+
+    kernel: Kernel
+    basis: str = "estimated"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The kernel taken for an op, and the names of all that fit."""
+    """The kernel taken for an op, the names of all that fit, and what its cycles come from."""
 
     op: Op
     kernel: Kernel
     names: tuple[str, ...]
+    basis: str = "estimated"
 
 
-def choose(ops: Sequence[Op], target: Target, options: BackendOptions) -> dict[Op, Choice]:
-    """A kernel for each op. TinyccError lists every op without one, and bad forced names."""
-    layers = {op.result.name for op in ops}
-    for name in options.kernels:
-        if name not in layers:
-            raise TinyccError(f"--kernel: there is no layer '{name}'", hint=nearest(name, layers))
-    found = {op: candidates(op, target) for op in ops}
-    missing = [op for op in ops if not found[op]]
-    if missing:
-        lines = "".join(f"\n  {op.result}: {op.name} to {op.type}" for op in missing)
-        raise TinyccError(
-            f"no kernel of {target.name} computes:{lines}",
-            hint="keep these layers in float32, or give another -mcpu",
-        )
-    allowed = {op: _allowed(op, found[op], options) for op in ops}
-    fastest = sum(min(k.cycles for k in kernels) for kernels in allowed.values())
-    taken = {op: _best(kernels, options.level, fastest) for op, kernels in allowed.items()}
-    if options.level not in ("Os", "O3"):
-        _save_flash(allowed, taken)
-    return {op: Choice(op, taken[op], tuple(k.name for k in found[op])) for op in ops}
+@dataclass(frozen=True)
+class Choices:
+    """Every kernel of every op, out of which `take` makes a choice."""
+
+    options: BackendOptions
+    found: Mapping[Op, Sequence[Candidate]]
+    allowed: Mapping[Op, Sequence[Candidate]] = field(repr=False)
+
+    @staticmethod
+    def of(ops: Sequence[Op], target: Target, options: BackendOptions) -> Choices:
+        """TinyccError lists every op without a kernel, and names that are forced wrongly."""
+        layers = {op.result.name for op in ops}
+        for name in options.kernels:
+            if name not in layers:
+                raise TinyccError(
+                    f"--kernel: there is no layer '{name}'", hint=nearest(name, layers)
+                )
+        found = judged(ops, target, options)
+        missing = [op for op in ops if not found[op]]
+        if missing:
+            lines = "".join(f"\n  {op.result}: {op.name} to {op.type}" for op in missing)
+            raise TinyccError(
+                f"no kernel of {target.name} computes:{lines}",
+                hint="keep these layers in float32, or give another -mcpu",
+            )
+        return Choices(options, found, {op: _allowed(op, found[op], options) for op in ops})
+
+    def take(self, banned: Collection[Kernel] = ()) -> dict[Op, Choice]:
+        """A kernel for each op, none of them `banned`. LimitError where all of an op's are, or
+        if no choice keeps to the bound of flash."""
+        left = {op: [c for c in cs if c.kernel not in banned] for op, cs in self.allowed.items()}
+        _check_left(left)
+        kernels = [[c.kernel for c in cs] for cs in left.values()]
+        taken = dict(zip(left, self._best(kernels), strict=True))
+        basis = {c.kernel: c.basis for cs in left.values() for c in cs}
+        return {
+            op: Choice(op, k, tuple(c.kernel.name for c in self.found[op]), basis[k])
+            for op, k in taken.items()
+        }
+
+    def _best(self, layers: list[list[Kernel]]) -> list[Kernel]:
+        smallest = [min(ks, key=lambda k: (footprint(k), k.cycles, k.name)) for ks in layers]
+        if self.options.level == "Os":
+            return smallest
+        least = sum(min(k.constants for k in kernels) for kernels in layers)
+        constants = inf if self.options.level == "O3" else GROWTH * least
+        limit = self.options.max_flash
+        room = inf if limit is None else limit - APPLICATION_BYTES
+        # Whether the smallest fits in truth is judged when it is built.
+        return fastest(layers, Bounds(constants, room)) or smallest
 
 
-def _allowed(op: Op, fitting: list[Kernel], options: BackendOptions) -> list[Kernel]:
+def judged(ops: Sequence[Op], target: Target, options: BackendOptions) -> dict[Op, list[Candidate]]:
+    """All kernels of each op, with the cycles and text bytes that the records say."""
+    database = Database.load(target, options.records)
+    setting = Setting(core_name(target), options.compiler, options.level)
+    found: dict[Op, list[Candidate]] = {}
+    for op in ops:
+        kernels, layer = candidates(op, target), LayerKey.of(op)
+        found[op] = []
+        for kernel, name in zip(kernels, record_names(kernels), strict=True):
+            cost = database.cost(setting, layer, name, kernel)
+            known = replace(kernel, cycles=cost.cycles, text=cost.text)
+            found[op].append(Candidate(known, cost.basis))
+    return found
+
+
+def _allowed(op: Op, fitting: Sequence[Candidate], options: BackendOptions) -> Sequence[Candidate]:
     """All that fit, or the one that is forced."""
     forced = options.kernels.get(op.result.name)
     if forced is None:
         return fitting
-    named = [k for k in fitting if k.name == forced]
+    named = [c for c in fitting if c.kernel.name == forced]
     if not named:
-        hint = nearest(forced, [k.name for k in fitting])
+        hint = nearest(forced, [c.kernel.name for c in fitting])
         raise TinyccError(f"no kernel '{forced}' fits this layer", op.result.name, hint)
     return named
 
 
-def _best(kernels: list[Kernel], level: str, fastest: float) -> Kernel:
-    if level == "Os":
-        return min(kernels, key=lambda k: (_bytes(k) + PATIENCE * k.cycles / fastest, k.name))
-    return min(kernels, key=lambda k: (k.cycles, _bytes(k), k.name))
-
-
-def _bytes(kernel: Kernel) -> float:
-    """Flash, with scratch at a quarter of its bytes: it is shared by all layers."""
-    return kernel.constants + kernel.text + kernel.scratch / 4
-
-
-def _save_flash(allowed: dict[Op, list[Kernel]], taken: dict[Op, Kernel]) -> None:
-    """Give up speed where it saves most bytes for a cycle, until the constants are in bounds."""
-    bound = GROWTH * sum(min(k.constants for k in kernels) for kernels in allowed.values())
-    while sum(k.constants for k in taken.values()) > bound:
-        steps = [
-            ((k.cycles - taken[op].cycles) / (taken[op].constants - k.constants), i, op, k)
-            for i, (op, kernels) in enumerate(allowed.items())
-            for k in kernels
-            if k.constants < taken[op].constants
-        ]
-        _, _, op, kernel = min(steps, key=lambda s: s[:2])
-        taken[op] = kernel
+def _check_left(left: Mapping[Op, Sequence[Candidate]]) -> None:
+    full = [op for op, cs in left.items() if not cs]
+    if full:
+        lines = "".join(f"\n  {op.result}: {op.name} to {op.type}" for op in full)
+        message = f"no kernel leaves room in RAM for the tensors that live beside it:{lines}"
+        raise LimitError(message, hint="give a larger --max-ram, or a larger target")

@@ -4,67 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tinycc_nn.backend import Artifact, BackendOptions, Layer
+from tinycc_nn.backend import Artifact, BackendOptions, Effort, Observe, Tuned
 from tinycc_nn.backends.tvm.allocate import Allocation, allocate, scratch_name
-from tinycc_nn.backends.tvm.choose import Choice, choose
-from tinycc_nn.backends.tvm.files import Call, Constants, Files, Kernels, Pointers
+from tinycc_nn.backends.tvm.choose import Choice, Choices
+from tinycc_nn.backends.tvm.emit import emit
+from tinycc_nn.backends.tvm.kernel import Kernel
+from tinycc_nn.backends.tvm.tuning.tune import tune
 from tinycc_nn.ir.graph import Graph, Op
-from tinycc_nn.ops import opdef
-from tinycc_nn.schedule import best_order, steps, storage
-from tinycc_nn.source import NetworkSource
+from tinycc_nn.memory import live_bytes
+from tinycc_nn.schedule import best_order, steps
 from tinycc_nn.target import Target
 
 __all__ = ["TvmBackend", "scratch_name"]
+
+STACK_BYTES = 512
+"""Kept free of RAM: the stack is known only when the C is built."""
 
 
 class TvmBackend:
     """Plain C99 without a runtime: kernels are TIR functions, weights are constants."""
 
     def compile(self, graph: Graph, target: Target, options: BackendOptions) -> Artifact:
-        """Generate C. TinyccError names every op that no kernel of the target takes."""
-        choices = choose(steps(graph), target, options)
-        order = best_order(graph, lambda op: choices[op].kernel.scratch)
-        allocation = allocate(graph, order, choices)
-        return _emit(graph, order, choices, allocation, options)
+        """Generate C. TinyccError names every op that no kernel of the target takes, LimitError
+        those that no kernel computes in the RAM of `options`."""
+        choices = Choices.of(steps(graph), target, options)
+        banned: set[Kernel] = set()
+        while True:
+            taken = choices.take(banned)
+            order = best_order(graph, lambda op: taken[op].kernel.scratch)  # noqa: B023
+            allocation = allocate(graph, order, taken)
+            too_large = _too_large(graph, order, taken, allocation, options.max_ram)
+            if not too_large:
+                return emit(graph, order, taken, allocation, options)
+            for op in too_large:
+                banned |= _no_better(taken[op].kernel, [c.kernel for c in choices.allowed[op]])
+
+    def tune(
+        self,
+        graph: Graph,
+        target: Target,
+        options: BackendOptions,
+        effort: Effort,
+        observe: Observe,
+    ) -> Tuned:
+        """Measure the kernels of every layer that are not known yet; see `Tunable`."""
+        return tune(graph, target, options, effort, observe)
 
 
-def _emit(
+def _too_large(
     graph: Graph,
     order: Sequence[Op],
-    choices: Mapping[Op, Choice],
+    taken: Mapping[Op, Choice],
     allocation: Allocation,
-    options: BackendOptions,
-) -> Artifact:
-    name = options.name
-    pointers = Pointers(graph, allocation, name)
-    constants, kernels = Constants(name), Kernels(name)
-    codes = [choices[op].kernel.code() for op in order]
-    symbols = kernels.add(codes, [bool(choices[op].kernel.in_place) for op in order])
-    calls: list[Call] = []
-    layers: list[Layer] = []
-    for op, code, symbol in zip(order, codes, symbols, strict=True):
-        before = constants.nbytes
-        running = [pointers.read(v) for v in op.operands if storage(v).constant is None]
-        arrays = [constants.add(a) for a in code.constants]
-        choice = choices[op]
-        scratch = [pointers.arena(allocation.scratch(op))] if choice.kernel.scratch else []
-        arguments = [*running, *arrays, pointers.write(op.result), *scratch]
-        calls.append(Call(op.result.name, choice.kernel.name, symbol, tuple(arguments)))
-        layers.append(
-            Layer(
-                op.result.name, op.name, choice.kernel.name, symbol, opdef(op.name).macs(op),
-                constants.nbytes - before, choice.kernel.scratch, choice.names,
-            )
-        )  # fmt: skip
-    copies = [pointers.copy(i, v, constants) for i, v in allocation.copies]
-    files = Files(graph, options, allocation.plan.size, pointers.inputs, pointers.outputs)
-    source = NetworkSource(
-        name,
-        files.render(kernels, constants, calls, copies),
-        files.ports(graph.inputs, pointers.inputs),
-        files.ports(graph.outputs, pointers.outputs),
-        allocation.plan.size,
-        files.arena_align,
-        tuple(layer.symbol for layer in layers),
-    )
-    return Artifact(source, tuple(layers), allocation.plan)
+    max_ram: int | None,
+) -> list[Op]:
+    """The ops at whose steps most bytes live, if the arena and the caller's buffers exceed it."""
+    if max_ram is None:
+        return []
+    buffers = sum(v.type.nbytes for v in (*graph.inputs, *graph.outputs))
+    room = max_ram - STACK_BYTES - buffers
+    if allocation.plan.size <= room:
+        return []
+    live = live_bytes(allocation.plan.buffers)
+    least = min(room + 1, max(live, default=0))
+    return [op for op, nbytes in zip(order, live, strict=False) if nbytes >= least]
+
+
+def _no_better(kernel: Kernel, kernels: Sequence[Kernel]) -> set[Kernel]:
+    """The kernel, and all that take as much scratch and that are no better in place."""
+    return {
+        k
+        for k in kernels
+        if k.scratch >= kernel.scratch and set(k.in_place) <= set(kernel.in_place)
+    }

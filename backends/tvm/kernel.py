@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import tinycc_nn.backends.tvm.kernels
@@ -42,6 +42,7 @@ class Kernel:
     cycles:    estimated cycles, to compare the kernels of one op.
     scratch:   bytes of working memory in the arena.
     in_place:  operands whose bytes the result may take.
+    family:    the file in `kernels/` that it is from; set where candidates are collected.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Kernel:
     cycles: float
     scratch: int = 0
     in_place: tuple[int, ...] = ()
+    family: str = ""
 
 
 class Family(Protocol):
@@ -60,15 +62,15 @@ class Family(Protocol):
         """The kernels that compute `op` exactly on the target; none if it isn't theirs."""
 
 
-def families() -> Iterator[Family]:
-    """All families, by file name."""
+def families() -> Iterator[tuple[str, Family]]:
+    """All families with the names of their files, in order."""
     path = tinycc_nn.backends.tvm.kernels.__path__
     for m in sorted(pkgutil.iter_modules(path), key=lambda m: m.name):
         module = importlib.import_module(f"tinycc_nn.backends.tvm.kernels.{m.name}")
         if (family := getattr(module, "FAMILY", None)) is not None:
-            yield family
+            yield m.name, family
 
 
 def candidates(op: Op, target: Target) -> list[Kernel]:
     """Every kernel that computes `op` on the target."""
-    return [k for f in families() for k in f.candidates(op, target)]
+    return [replace(k, family=name) for name, f in families() for k in f.candidates(op, target)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,12 @@ class Toolchain:
     name: str
     command: tuple[str, ...]
     version: str
+
+    @property
+    def release(self) -> str:
+        """Name and major version, such as "gcc-12": what the speed of its code goes with."""
+        numbers = re.findall(r"\b(\d+)\.\d+\.\d+", self.version)
+        return f"{self.name}-{numbers[-1] if numbers else 'unknown'}"
 
     @property
     def extra_sources(self) -> dict[str, str]:

@@ -1,0 +1,90 @@
+"""Measure every kernel of every layer, the most promising first, in worker processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinycc_nn.backend import BackendOptions, Effort, Observe, Tuned, TuningStep
+from tinycc_nn.backends.tvm.kernel import Kernel, candidates
+from tinycc_nn.backends.tvm.tuning.database import Database, file_name, record_names
+from tinycc_nn.backends.tvm.tuning.key import LayerKey, core_name
+from tinycc_nn.backends.tvm.tuning.measure import Measured, Task, measure_kernel
+from tinycc_nn.backends.tvm.tuning.one_layer import one_layer
+from tinycc_nn.backends.tvm.tuning.pool import Failed, run_tasks
+from tinycc_nn.backends.tvm.tuning.records import Record, RecordFile, Setting
+from tinycc_nn.backends.tvm.tuning.version import family_version
+from tinycc_nn.diagnostics import TinyccError
+from tinycc_nn.emulator import EMULATED
+from tinycc_nn.ir.graph import Graph, Op
+from tinycc_nn.schedule import steps
+from tinycc_nn.target import Target
+from tinycc_nn.toolchain import find_toolchain
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A measurement to make. `rank`: how many kernels of the layer look faster; `weight`: the
+    estimated cycles of the layer's fastest kernel."""
+
+    op: Op
+    layer: LayerKey
+    index: int
+    name: str
+    kernel: Kernel
+    rank: int
+    weight: float
+
+
+def tune(
+    graph: Graph, target: Target, options: BackendOptions, effort: Effort, observe: Observe
+) -> Tuned:
+    """See `tinycc_nn.backend.Tunable`."""
+    if target.cpu not in EMULATED:
+        raise TinyccError(f"there is no model of the cycles of the {target.cpu}", target.name)
+    if options.records is None:
+        raise TinyccError("no folder for the measurements is given")
+    until = None if effort.seconds is None else time.monotonic() + effort.seconds
+    toolchain = find_toolchain(options.toolchain)
+    setting = Setting(core_name(target), toolchain.release, options.level)
+    file = RecordFile(options.records / file_name(target))
+    database = Database.load(target, options.records)
+    every = _every_kernel(graph, target)
+    wanted = [w for w in every if database.find(setting, w.layer, w.name, w.kernel) is None]
+    wanted.sort(key=lambda w: (w.rank, -w.weight, w.layer.text, w.index))
+    tasks = [Task(one_layer(w.op), w.index, target, toolchain.name, options.level) for w in wanted]
+    failures: list[str] = []
+    done = 0
+    for i, answer in run_tasks(measure_kernel, tasks, effort.workers, until=until):
+        done += 1
+        w, step = wanted[i], (done, len(wanted), wanted[i].op.result.name, wanted[i].name)
+        if isinstance(answer, Failed):
+            failures.append(f"{w.op.result.name} ({w.layer.text}), {w.name}: {answer.reason}")
+            observe(TuningStep(*step, None, None, answer.reason))
+            continue
+        file.append(_record(setting, w, answer))
+        observe(TuningStep(*step, answer.cycles, answer.instructions))
+    known = len(every) - len(wanted)
+    return Tuned(done - len(failures), known, len(wanted) - done, tuple(failures))
+
+
+def _record(setting: Setting, w: _Wanted, m: Measured) -> Record:
+    version = family_version(w.kernel.family)
+    costs = m.cycles, m.instructions, m.text
+    return Record(setting, w.layer, w.name, version, *costs, w.kernel.cycles)
+
+
+def _every_kernel(graph: Graph, target: Target) -> list[_Wanted]:
+    """The kernels of all layers; layers that cost the same count once."""
+    found: dict[tuple[LayerKey, str], _Wanted] = {}
+    for op in steps(graph):
+        layer, kernels = LayerKey.of(op), candidates(op, target)
+        for i, (k, name) in enumerate(zip(kernels, record_names(kernels), strict=True)):
+            w = _Wanted(op, layer, i, name, k, _rank(k, kernels), min(k.cycles for k in kernels))
+            found.setdefault((layer, name), w)
+    return list(found.values())
+
+
+def _rank(kernel: Kernel, kernels: Sequence[Kernel]) -> int:
+    return sum(k.cycles < kernel.cycles for k in kernels)
