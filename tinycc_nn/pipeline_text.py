@@ -17,7 +17,7 @@ from tinycc_nn.pipeline import Pass, Pipeline, load
 def parse_pipeline(text: str, file: str = "<pipeline>") -> Pipeline:
     """Parse a pipeline; `parse_pipeline(print_pipeline(p)) == p`. TinyccError with the place."""
     tree = parse_tree(text, "pipeline", file)
-    return tuple(_pass(t, text.splitlines(), file) for t in tree.children if isinstance(t, Tree))
+    return tuple(_pass(t, text.split("\n"), file) for t in tree.children if isinstance(t, Tree))
 
 
 def _pass(tree: Tree[Token], lines: list[str], file: str) -> Pass:

@@ -23,7 +23,7 @@ def parse_graph(text: str, blobs: Mapping[str, Blob] | None = None, file: str = 
 
 class _Builder:
     def __init__(self, text: str, blobs: Mapping[str, Blob], file: str) -> None:
-        self.lines, self.blobs, self.file = text.splitlines(), blobs, file
+        self.lines, self.blobs, self.file = text.split("\n"), blobs, file
         self.values: dict[str, Value] = {}
 
     def span(self, t: Token) -> Span:

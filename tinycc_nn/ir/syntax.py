@@ -37,11 +37,12 @@ def parse_tree(text: str, start: str, file: str) -> Tree[Token]:
 
 
 def _explain(e: UnexpectedInput, text: str, file: str) -> tuple[str, Span, str]:
-    lines = text.splitlines() or [""]
+    lines = text.split("\n")  # lark's lines end in nothing else
     token = getattr(e, "token", None)
     wanted = set(getattr(e, "expected", None) or getattr(e, "allowed", None) or ())
     hint = "expected " + " or ".join(sorted(_PLAIN.get(w, w.lower()) for w in wanted))
     if e.line < 1 or (token is not None and token.type == "$END"):
+        lines = text.rstrip().split("\n")
         last = lines[-1]
         place = Span(file, len(lines), len(last) + 1, 1, last)
         return "the text ends too early", place, hint

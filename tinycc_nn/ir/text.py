@@ -20,7 +20,9 @@ def print_attr(a: Attr) -> str:
         case bool():
             return "true" if a else "false"
         case str():
-            return a if a.isidentifier() and a not in ("true", "false") else f'"{a}"'
+            return (
+                a if a.isidentifier() and a.isascii() and a not in ("true", "false") else f'"{a}"'
+            )
         case tuple():
             return f"[{','.join(map(_number, a))}]"
         case float():

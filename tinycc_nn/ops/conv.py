@@ -30,8 +30,19 @@ def out_size(size: int, kernel: int, stride: int, dilation: int, pads: int) -> i
     return (size + pads - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def check_window(op: Op) -> None:
+    """TinyccError for a stride, a dilation or a number of groups under 1, or a pad under 0."""
+    least = {"stride": 1, "dilation": 1, "groups": 1, "pad": 0}
+    for name, bound in least.items():
+        given = op.attrs.get(name, bound)
+        numbers = given if isinstance(given, tuple) else (given,)
+        if any(isinstance(n, int | float) and n < bound for n in numbers):
+            raise TinyccError(f"{op.name}: '{name}' must be at least {bound}", op.loc)
+
+
 def window_shape(op: Op, kernel: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of the result of a windowed op; TinyccError if the window doesn't fit."""
+    check_window(op)
     _, h, w, _ = op.operands[0].type.shape
     (sh, sw), (dh, dw) = ints(op, "stride"), ints(op, "dilation")
     top, bottom, left, right = ints(op, "pad")
@@ -45,6 +56,7 @@ def window_shape(op: Op, kernel: tuple[int, int]) -> tuple[int, int]:
 
 
 def infer(op: Op) -> tuple[TensorType, ...]:
+    check_window(op)
     x, w = op.operands[0].type, op.operands[1].type
     groups = int(number(op, "groups"))
     if x.rank != 4 or w.rank != 4:

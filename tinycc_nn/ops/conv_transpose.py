@@ -9,7 +9,7 @@ from tinycc_nn.ir.graph import Op, Value
 from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.numeric import exact
 from tinycc_nn.ops.activation import ACT, clamp
-from tinycc_nn.ops.conv import finish_int8
+from tinycc_nn.ops.conv import check_window, finish_int8
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
 from tinycc_nn.ops.layout import image_axes, to_nchw, to_nhwc, weight
 from tinycc_nn.ops.registry import ints, number
@@ -23,6 +23,7 @@ def out_size(size: int, kernel: int, stride: int, dilation: int, pads: int, extr
 
 
 def infer(op: Op) -> tuple[TensorType, ...]:
+    check_window(op)
     x, w = op.operands[0].type, op.operands[1].type
     groups = int(number(op, "groups"))
     if x.rank != 4 or w.rank != 4:

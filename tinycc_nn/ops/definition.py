@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
+from inspect import Parameter, signature
+from math import inf
 
 from tinycc_nn.ir.graph import Attr, Op
 from tinycc_nn.ir.types import Array, Quant, TensorType
@@ -69,6 +72,14 @@ class OpDef:
     output: Quant | None = None
     alias: bool = False
     elementwise: bool = False
+
+    @cached_property
+    def arity(self) -> tuple[int, float]:
+        """The least and the largest number of operands: what `run` takes beside the op."""
+        given = list(signature(self.run).parameters.values())[1:]
+        least = sum(p.default is p.empty and p.kind != Parameter.VAR_POSITIONAL for p in given)
+        many = any(p.kind == Parameter.VAR_POSITIONAL for p in given)
+        return least, inf if many else len(given)
 
     def attribute(self, name: str) -> Attribute | None:
         return next((a for a in self.attrs if a.name == name), None)

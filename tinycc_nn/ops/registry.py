@@ -65,6 +65,8 @@ def ints(op: Op, name: str) -> tuple[int, ...]:
     """An attribute that is a list of integers, or its default."""
     v = _attr(op, name)
     assert isinstance(v, tuple)
+    if not all(isinstance(i, int) for i in v):
+        raise TinyccError(f"{op.name}: '{name}' must be a list of integers", op.loc or op.name)
     return tuple(int(i) for i in v)
 
 

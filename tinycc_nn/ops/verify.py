@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinycc_nn.diagnostics import TinyccError, nearest
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import I8, Blob, TensorType
-from tinycc_nn.ops.definition import Int8, OpDef
+from tinycc_nn.ops.definition import Attribute, Int8, OpDef
 from tinycc_nn.ops.registry import opdef
 
 
@@ -15,6 +15,7 @@ def verify(graph: Graph) -> None:
     for op in graph.ops:
         d = opdef(op.name, op.loc)
         _check_attributes(op, d)
+        _check_operand_count(op, d)
         for i, v in enumerate(op.operands):
             if v not in known:
                 raise TinyccError(f"{v} is used before it is defined", op.loc or str(op.result))
@@ -43,9 +44,25 @@ def _check_attributes(op: Op, d: OpDef) -> None:
             raise TinyccError(
                 f"{op.name}: '{name}' must be of type {a.kind.__name__}, not {value}", where, a.doc
             )
+        if isinstance(a.default, tuple) and isinstance(value, tuple) and a.default:
+            _check_list(op, a, value)
     for a in d.attrs:
         if a.required and a.name not in op.attrs:
             raise TinyccError(f"{op.name} needs the attribute '{a.name}'", where, a.doc)
+
+
+def _check_list(op: Op, a: Attribute, value: tuple[float, ...]) -> None:
+    assert isinstance(a.default, tuple)
+    if len(value) != len(a.default):
+        message = f"{op.name}: '{a.name}' must have {len(a.default)} numbers, not {len(value)}"
+        raise TinyccError(message, op.loc or op.name, a.doc)
+
+
+def _check_operand_count(op: Op, d: OpDef) -> None:
+    least, most = d.arity
+    if not least <= len(op.operands) <= most:
+        wanted = str(least) if least == most else f"{least} to {most}"
+        raise TinyccError(f"{op.name} takes {wanted} operands, not {len(op.operands)}", op.loc)
 
 
 def _check_result(op: Op, d: OpDef, r: Value, t: TensorType) -> None:
