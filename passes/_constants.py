@@ -1,14 +1,11 @@
-"""Constants as several passes see them: folding one op, moving elements, one number a channel."""
+"""Constants as several passes see them: folding one op, moving the elements of what is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Attr, Graph, Op, Value
-from tinycc_nn.ir.types import F32, Array
 from tinycc_nn.ops import emit, opdef
 
 
@@ -57,13 +54,3 @@ def moved(
     if folded is None or stored is v:
         return folded
     return emit(graph, "dequantize", [folded], result=v.name, before=before)
-
-
-def per_channel(v: Value, rank: int, channels: int) -> Array | None:
-    """float32[channels] of a float constant that varies at most along the last of `rank` axes."""
-    a = v.constant
-    if a is None or v.type.dtype != F32 or a.ndim > rank:
-        return None
-    if a.size not in (1, channels) or (a.ndim and a.size != a.shape[-1]):
-        return None
-    return np.broadcast_to(a.reshape(-1), (channels,)).astype(np.float32)

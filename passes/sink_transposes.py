@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinycc_nn.ir.graph import Graph, Op, Value
-from tinycc_nn.ops import emit, ints
+from tinycc_nn.ops import emit, ints, opdef
 from tinycc_nn.passes._constants import is_known, moved
 from tinycc_nn.passes._layout import (
     Perm,
@@ -153,8 +153,7 @@ class _Sinker:
         """An elementwise op of a flattened tensor works on the tensor as it is in memory."""
         x = self.forms[op.operands[0]]
         q = op.type.quant
-        found = moved_attrs(op, x.perm)
-        if found is None or found[0] != op.attrs or (q is not None and q.axis is not None):
+        if not opdef(op.name).elementwise or (q is not None and q.axis is not None):
             return None
         y = emit(
             self.graph, op.name, [x.source], op.attrs,
