@@ -1,0 +1,137 @@
+"""Convolutions of any kind in blocks of registers, against the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.ops import channel_quant, floats, int8, rngs
+from tinycc_nn import reference
+from tinycc_nn.backend import Artifact, BackendOptions, load_backend
+from tinycc_nn.backends.tvm.kernel import candidates
+from tinycc_nn.device import Device, HostLibrary
+from tinycc_nn.ir import F32, I8, Array, Attr, Graph, Op, Quant, TensorType, Value
+from tinycc_nn.ops import emit, verify
+from tinycc_nn.target import Target
+
+Q = Quant(0.05, -7)
+PREFIXES = ("float", "gather")
+CPUS = ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7"]
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[str, dict[str, Attr], tuple[int, ...], tuple[int, ...]]:
+    """Operator, attributes, the shapes of input and weights."""
+    name = draw(st.sampled_from(["conv2d", "conv2d", "conv2d_transpose", "dense"]))
+    if name == "dense":
+        rows, depth = draw(st.integers(1, 6)), draw(st.integers(1, 30))
+        return name, {"act": "relu"}, (rows, depth), (draw(st.integers(1, 13)), depth)
+    groups, each = draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    per_group = draw(st.sampled_from([1, 2, 3, 4, 8]))
+    pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    kernel, stride, dilation = draw(pairs), draw(pairs), draw(pairs)
+    most = 3 if name == "conv2d" else min(kernel) - 1
+    pad = draw(st.tuples(*[st.integers(0, most)] * 4))
+    size = [draw(st.integers(0, 5)) + max(2, dilation[i] * (kernel[i] - 1) + 1) for i in range(2)]
+    attrs: dict[str, Attr] = {
+        "stride": stride, "dilation": dilation, "pad": pad, "groups": groups,
+        "act": draw(st.sampled_from(["none", "relu", "relu6"])),
+    }  # fmt: skip
+    if name == "conv2d_transpose":
+        attrs["output_pad"] = tuple(draw(st.integers(0, s - 1)) for s in stride)
+    if draw(st.booleans()):
+        attrs |= {"stride": (1, 1), "pad": (0, 0, 0, 0), "output_pad": (0, 0)}
+        kernel = 1, 1
+        if name == "conv2d":
+            del attrs["output_pad"]
+    weights = groups * each, *kernel, per_group
+    return name, attrs, (1, *size, groups * per_group), weights
+
+
+def add(
+    g: Graph,
+    layer: tuple[str, dict[str, Attr], tuple[int, ...], tuple[int, ...]],
+    is_int8: bool,
+    rng: np.random.Generator,
+) -> Value:
+    name, attrs, shape, weights = layer
+    if not is_int8:
+        x = g.add_input("x", TensorType(F32, shape))
+        w = g.constant("w", floats(rng, *weights))
+        return emit(g, name, [x, w, g.constant("b", floats(rng, weights[0]))], attrs)
+    x = g.add_input("x", TensorType(I8, shape, Q))
+    w = g.constant("w", int8(rng, *weights), channel_quant(rng, weights[0]))
+    b = g.constant("b", rng.integers(-900, 900, weights[0]).astype(np.int32))
+    return emit(g, name, [x, w, b], attrs, quant=Quant(0.2, 3))
+
+
+def names(op: Op, target: Target) -> list[str]:
+    return [k.name for k in candidates(op, target) if k.name.startswith(PREFIXES)]
+
+
+def compiled(g: Graph, target: Target, pick: int) -> Artifact:
+    """Every layer with one of the kernels under test, where any fits."""
+    forced = {}
+    for v in g.outputs:
+        assert v.owner is not None
+        if found := names(v.owner, target):
+            forced[v.name] = found[pick % len(found)]
+    options = BackendOptions("net", kernels=forced)
+    return load_backend("tvm").compile(g, target, options)
+
+
+def compare(g: Graph, found: Sequence[Array], inputs: dict[str, Array]) -> None:
+    for v, y, want in zip(g.outputs, found, reference.run(g, inputs), strict=True):
+        assert v.owner is not None
+        what = f"{v.owner.name} {v.owner.attrs} {v.owner.operands[1].type}"
+        if v.type.dtype == I8:
+            np.testing.assert_array_equal(y, want.reshape(-1), err_msg=what)
+        else:
+            tolerance = 1e-5 * max(1.0, float(np.abs(want).max()))
+            np.testing.assert_allclose(y, want.reshape(-1), rtol=0, atol=tolerance, err_msg=what)
+
+
+def random_inputs(g: Graph, rng: np.random.Generator) -> dict[str, Array]:
+    return {
+        v.name: int8(rng, 1, *v.type.shape) if v.type.dtype == I8 else floats(rng, 1, *v.type.shape)
+        for v in g.inputs
+    }
+
+
+cases = st.lists(st.tuples(layers(), st.booleans()), min_size=3, max_size=8)
+
+
+def network(drawn: Sequence[tuple[object, bool]], rng: np.random.Generator) -> Graph:
+    g = Graph("g")
+    g.outputs = [add(g, layer, is_int8, rng) for layer, is_int8 in drawn]  # type: ignore[arg-type]
+    verify(g)
+    return g
+
+
+@settings(max_examples=12, deadline=None)
+@given(cases, st.sampled_from(CPUS), st.integers(0, 8), rngs)
+def test_on_the_host(
+    drawn: list[tuple[object, bool]], cpu: str, pick: int, rng: np.random.Generator
+) -> None:
+    g = network(drawn, rng)
+    artifact = compiled(g, Target.for_cpu(cpu), pick)
+    inputs = random_inputs(g, rng)
+    compare(g, HostLibrary(artifact.source, level="-O1").run(list(inputs.values())), inputs)
+
+
+@pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4", "cortex-m7"])
+@settings(max_examples=3, deadline=None)
+@given(drawn=cases, pick=st.integers(0, 8), rng=rngs)
+def test_on_cores(
+    cpu: str, drawn: list[tuple[object, bool]], pick: int, rng: np.random.Generator
+) -> None:
+    """Also that nothing beside the buffers is written: they are guarded."""
+    g = network(drawn, rng)
+    target = Target.for_cpu(cpu)
+    inputs = random_inputs(g, rng)
+    device = Device(compiled(g, target, pick).source, target)
+    compare(g, device.run(list(inputs.values())), inputs)
