@@ -99,6 +99,10 @@ class TuningStep:
     instructions: int | None
     failure: str = ""
 
+    def __str__(self) -> str:
+        found = self.failure if self.cycles is None else f"{self.cycles:,} cycles"
+        return f"{self.done}/{self.total} {self.layer}, {self.kernel}: {found}"
+
 
 @dataclass(frozen=True)
 class Tuned:

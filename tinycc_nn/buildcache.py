@@ -17,16 +17,20 @@ from tinycc_nn.data import DataSpec
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.report import Report
 from tinycc_nn.request import Request
-from tinycc_nn.toolchain import find_toolchain
+from tinycc_nn.toolchain import compiler_release, find_toolchain
 
 _SUFFIX = ".build.json"
 
 
 def request_key(request: Request) -> str:
-    """Changes with the model, the data, any option, the compiler itself and the C compiler."""
+    """Changes with the model, the data, any option, the compiler itself, the C compiler and the
+    user's measurements."""
     toolchain = find_toolchain(request.toolchain).version if request.measure else "unused"
+    toolchain += f" {compiler_release(request.toolchain)}"
     parts = [tinycc_nn.__version__, source_digest(), np.__version__, toolchain, request.command]
     parts += [_digest(c) for c in request.model.contents()]
+    if request.records is not None:
+        parts += [_digest(p.read_bytes()) for p in sorted(request.records.glob("*.jsonl"))]
     for spec in (request.calib, request.eval):
         parts += ["none"] if spec is None else [str(spec), _digest(_content(spec))]
     return content_key(parts)

@@ -28,6 +28,11 @@ def _user_cache() -> Path:
     return Path(platformdirs.user_cache_dir("tinycc-nn", appauthor=False)) / "builds"
 
 
+def user_records() -> Path:
+    """The folder in the user's data where tuning keeps what it measured."""
+    return Path(platformdirs.user_data_dir("tinycc-nn", appauthor=False)) / "tuned"
+
+
 @dataclass(frozen=True, slots=True)
 class CacheDir:
     """Files by content key. Losing any or all of them costs time only.

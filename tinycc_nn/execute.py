@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from tinycc_nn.accuracy import real_outputs, stored_inputs
-from tinycc_nn.backend import BackendOptions, load_backend
+from tinycc_nn.backend import load_backend
 from tinycc_nn.data import load_data
 from tinycc_nn.device import Device, HostLibrary
-from tinycc_nn.driver import optimize
+from tinycc_nn.driver import backend_options, optimize
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.types import Array
 from tinycc_nn.measure import run_samples
@@ -53,7 +53,7 @@ def interpreted(request: Request) -> Executable:
 def compiled(request: Request, place: Place) -> Executable:
     """The model's C on the host or on the emulated core of the request's target."""
     _, graph = optimize(request)
-    options = BackendOptions(request.name, request.level, request.kernels)
+    options = backend_options(request)
     source = load_backend(request.backend).compile(graph, request.target, options).source
     return _on(place, source, graph, request.target, request.level, request.toolchain)
 

@@ -97,6 +97,8 @@ class LayerReport:
     constant_bytes: weights, biases, tables, each array counted at its first user.
     flash_bytes:    those and the code, which is counted at its first user as well.
     arena_bytes:    of the arena, live while the layer runs.
+    basis:          what the kernel was chosen by: "tuned" is its measured cycles, "near" those on
+                    a similar layer, "estimated" a formula.
     """
 
     name: str
@@ -110,6 +112,7 @@ class LayerReport:
     cycles: int | None = None
     flash_bytes: int | None = None
     alternatives: tuple[str, ...] = ()
+    basis: str = "estimated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tinycc_nn.data import DataSpec
 from tinycc_nn.diagnostics import UsageError
@@ -29,6 +30,10 @@ class Request:
     toolchain: "gcc" or "zig"; None for the first that is found.
     measure:  build and run the C, on the host and on the emulated core.
     compared: samples on which C and interpreter are compared, where there are as many.
+    max_flash, max_ram: bytes that kernels are chosen to fit, beside the target's own.
+    records:  the folder with the user's own measurements of kernels; None for none.
+    tune_seconds: how long kernels without a measurement are measured before; None for not at all.
+    workers:  processes for that.
     """
 
     model: Model
@@ -45,6 +50,11 @@ class Request:
     toolchain: str | None = None
     measure: bool = True
     compared: int = 8
+    max_flash: int | None = None
+    max_ram: int | None = None
+    records: Path | None = None
+    tune_seconds: float | None = None
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if not _C_NAME.fullmatch(self.name):
@@ -74,6 +84,8 @@ class Request:
             words += ["-p", self.pipeline]
         for key, size in sorted(self.input_dims.items()):
             words += ["--input-dim", f"{key}={size}"]
+        for option, limit in (("--max-flash", self.max_flash), ("--max-ram", self.max_ram)):
+            words += [] if limit is None else [option, str(limit)]
         words += ["--backend", self.backend]
         for layer, kernel in sorted(self.kernels.items()):
             words += ["--kernel", f"{layer}={kernel}"]

@@ -99,6 +99,7 @@ def _layers(artifact: Artifact, m: Measurement | None) -> tuple[LayerReport, ...
                 cycles=costs[i].cycles if costs else None,
                 flash_bytes=flash,
                 alternatives=layer.alternatives,
+                basis=layer.basis,
             )
         )
     return tuple(found)

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 
 from tinycc_nn.accuracy import FLOAT_TOLERANCE
-from tinycc_nn.backend import BackendOptions, load_backend
+from tinycc_nn.backend import load_backend
 from tinycc_nn.device import Device, HostLibrary
 from tinycc_nn.diagnostics import TinyccError
+from tinycc_nn.driver import backend_options
 from tinycc_nn.ir.graph import Graph, Value
 from tinycc_nn.ir.types import Array
 from tinycc_nn.measure import run_samples
@@ -140,7 +141,7 @@ def against_c(
     otherwise at the outputs only, in the memory plan that is shipped.
     """
     shown = exposed(graph) if layers else graph
-    options = BackendOptions(request.name, request.level, request.kernels)
+    options = backend_options(request)
     source = load_backend(request.backend).compile(shown, request.target, options).source
     host = HostLibrary(source)
     toolchain = find_toolchain(request.toolchain)

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., object])
 
 _UNITS = {"": 1, "K": 1 << 10, "KB": 1 << 10, "KIB": 1 << 10, "M": 1 << 20, "MB": 1 << 20, "MIB": 1 << 20}  # fmt: skip
+_DURATIONS = {"s": 1, "": 1, "m": 60, "min": 60, "h": 3600}
 _TIMES = {"ms": 1.0, "us": 1e-3, "s": 1e3, "": 1.0}
 
 calib_option = click.option("--calib", metavar="DATA", help="Samples for the ranges of int8: FILE.npz[:ARRAY].")  # fmt: skip
 input_dim_option = click.option("--input-dim", "input_dims", multiple=True, metavar="NAME=SIZE", help="The size of a symbolic dimension.")  # fmt: skip
+records_option = click.option("--records", metavar="DIR", help="Where measurements of kernels are kept; by default in the user's data folder.")  # fmt: skip
 pipeline_option = click.option("-p", "--pipeline", metavar="PIPELINE", help="Passes, as in: fold-bn, quantize{calibration=mse}.")  # fmt: skip
 
 
@@ -56,6 +58,11 @@ def parse_bytes(text: str | None, option: str) -> int | None:
 def parse_ms(text: str | None, option: str) -> float | None:
     """`50ms`, `50`, `800us`, `0.05s` as milliseconds; UsageError for anything else."""
     return None if text is None else _quantity(text, option, _TIMES, "50ms", upper=False)
+
+
+def parse_seconds(text: str | None, option: str) -> float | None:
+    """`15m`, `90s`, `90`, `1h` as seconds; UsageError for anything else."""
+    return None if text is None else _quantity(text, option, _DURATIONS, "15m", upper=False)
 
 
 def _quantity(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ from tinycc_nn.cli._options import (
     parse_dims,
     parse_ms,
     parse_pairs,
+    parse_seconds,
     pipeline_option,
+    records_option,
     target_options,
 )
 from tinycc_nn.diagnostics import UsageError
@@ -48,12 +51,14 @@ class Depfile:
 @click.option("--eval", "evaluate", metavar="DATA", help="Measure the accuracy: FILE.npz[:ARRAY[,LABELS]].")  # fmt: skip
 @pipeline_option
 @click.option("--print-pipeline", is_flag=True, help="Print the passes that would run, and stop.")
-@click.option("--max-flash", metavar="SIZE", help="Exit with 3 above it; as in 256K (K is 1024).")
-@click.option("--max-ram", metavar="SIZE", help="Exit with 3 above it: arena, buffers and stack.")
+@click.option("--max-flash", metavar="SIZE", help="Choose kernels that fit, exit with 3 above it; as in 256K (K is 1024).")  # fmt: skip
+@click.option("--max-ram", metavar="SIZE", help="The same for RAM: arena, buffers and stack.")
 @click.option("--max-latency", metavar="TIME", help="Exit with 3 above it; as in 50ms.")
 @input_dim_option
 @click.option("--backend", default="tvm", show_default=True, help="What generates the C.")
 @click.option("--kernel", "kernels", multiple=True, metavar="LAYER=NAME", help="Force a layer's kernel; the report names the alternatives.")  # fmt: skip
+@click.option("--tune-budget", metavar="TIME", help="With -O3: measure kernels so long before; as in 5m.")  # fmt: skip
+@records_option
 @click.option("--toolchain", type=click.Choice(["gcc", "zig"]), help="By default gcc if there is one.")  # fmt: skip
 @click.option("--no-measure", is_flag=True, help="Don't build and run the C: no compiler needed.")
 @click.option("--no-cache", is_flag=True, help="Compile even if nothing has changed.")
@@ -80,6 +85,8 @@ def command(
     input_dims: tuple[str, ...],
     backend: str,
     kernels: tuple[str, ...],
+    tune_budget: str | None,
+    records: str | None,
     toolchain: str | None,
     no_measure: bool,
     no_cache: bool,
@@ -94,6 +101,7 @@ def command(
     DATA is FILE.npz[:ARRAY[,LABELS]], with slices over the samples as in kws.npz:x[250:],y[250:];
     by default the arrays x and y.
     """
+    from tinycc_nn.cachedir import user_records
     from tinycc_nn.data import DataSpec
     from tinycc_nn.limits import Limits, check_limits
     from tinycc_nn.models import Model
@@ -105,6 +113,8 @@ def command(
         parse_ms(max_latency, "--max-latency"),
     )
     chosen = choose_target(mcpu, target)
+    if tune_budget is not None and level != "3":
+        raise UsageError("--tune-budget needs -O3", hint="tinycc-nn tune measures for any level")
     if output is None and not print_pipeline:
         raise UsageError("no output directory", hint="give one with -o DIR")
     read = Model.read(model)
@@ -122,6 +132,11 @@ def command(
         kernels=parse_pairs(kernels, "LAYER=NAME"),
         toolchain=toolchain,
         measure=not no_measure,
+        max_flash=limits.flash,
+        max_ram=limits.ram,
+        records=Path(records) if records else user_records(),
+        tune_seconds=parse_seconds(tune_budget, "--tune-budget"),
+        workers=os.cpu_count() or 1,
     )
     if print_pipeline:
         _print_pipeline(request)
@@ -156,8 +171,8 @@ def _build(
             click.echo(message, err=True)
 
     store = CacheDir()
-    key = request_key(request)
-    found = load_build(store, key) if use_cache and not keep else None
+    reads = use_cache and not keep and request.tune_seconds is None
+    found = load_build(store, request_key(request)) if reads else None
     if found is not None:
         progress(f"unchanged: taken from {store.root}")
         return found
@@ -165,7 +180,7 @@ def _build(
 
     compiled = compile_model(request, progress)
     if use_cache:
-        store_build(store, key, dict(compiled.files), compiled.report)
+        store_build(store, request_key(request), dict(compiled.files), compiled.report)
     return {**compiled.files, **(compiled.temps if keep else {})}, compiled.report
 
 

@@ -149,6 +149,14 @@ def find_toolchain(name: str | None = None) -> Toolchain:
     raise TinyccError(message, hint=hint)
 
 
+def compiler_release(name: str | None = None) -> str:
+    """`Toolchain.release` of the compiler that `find_toolchain` finds, "" if there is none."""
+    try:
+        return find_toolchain(name).release
+    except TinyccError:
+        return ""
+
+
 def _find_gcc() -> Toolchain | None:
     path = shutil.which("arm-none-eabi-gcc")
     return None if path is None else Toolchain("gcc", (path,), compiler_version((path,)))
