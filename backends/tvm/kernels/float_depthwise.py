@@ -17,7 +17,7 @@ from tinycc_nn.target import Target
 
 CHANNELS = 8
 CYCLES_PER_MAC = 5.0
-SOFT_CYCLES_PER_MAC = 125.0
+SOFT_CYCLES_PER_MAC = 230.0
 CYCLES_PER_OUTPUT = 12.0
 
 
