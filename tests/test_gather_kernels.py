@@ -9,17 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.forced import compare, forced, random_inputs
 from tests.support.ops import channel_quant, floats, int8, rngs
-from tinycc_nn import reference
-from tinycc_nn.backend import Artifact, BackendOptions, load_backend
-from tinycc_nn.backends.tvm.kernel import candidates
 from tinycc_nn.device import Device, HostLibrary
-from tinycc_nn.ir import F32, I8, Array, Attr, Graph, Op, Quant, TensorType, Value
+from tinycc_nn.ir import F32, I8, Attr, Graph, Quant, TensorType, Value
 from tinycc_nn.ops import emit, verify
 from tinycc_nn.target import Target
 
 Q = Quant(0.05, -7)
-PREFIXES = ("float", "gather")
+FAMILIES = ("float_gemm", "float_depthwise", "gather")
 CPUS = ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7"]
 
 
@@ -69,39 +67,6 @@ def add(
     return emit(g, name, [x, w, b], attrs, quant=Quant(0.2, 3))
 
 
-def names(op: Op, target: Target) -> list[str]:
-    return [k.name for k in candidates(op, target) if k.name.startswith(PREFIXES)]
-
-
-def compiled(g: Graph, target: Target, pick: int) -> Artifact:
-    """Every layer with one of the kernels under test, where any fits."""
-    forced = {}
-    for v in g.outputs:
-        assert v.owner is not None
-        if found := names(v.owner, target):
-            forced[v.name] = found[pick % len(found)]
-    options = BackendOptions("net", kernels=forced)
-    return load_backend("tvm").compile(g, target, options)
-
-
-def compare(g: Graph, found: Sequence[Array], inputs: dict[str, Array]) -> None:
-    for v, y, want in zip(g.outputs, found, reference.run(g, inputs), strict=True):
-        assert v.owner is not None
-        what = f"{v.owner.name} {v.owner.attrs} {v.owner.operands[1].type}"
-        if v.type.dtype == I8:
-            np.testing.assert_array_equal(y, want.reshape(-1), err_msg=what)
-        else:
-            tolerance = 1e-5 * max(1.0, float(np.abs(want).max()))
-            np.testing.assert_allclose(y, want.reshape(-1), rtol=0, atol=tolerance, err_msg=what)
-
-
-def random_inputs(g: Graph, rng: np.random.Generator) -> dict[str, Array]:
-    return {
-        v.name: int8(rng, 1, *v.type.shape) if v.type.dtype == I8 else floats(rng, 1, *v.type.shape)
-        for v in g.inputs
-    }
-
-
 cases = st.lists(st.tuples(layers(), st.booleans()), min_size=3, max_size=8)
 
 
@@ -118,7 +83,7 @@ def test_on_the_host(
     drawn: list[tuple[object, bool]], cpu: str, pick: int, rng: np.random.Generator
 ) -> None:
     g = network(drawn, rng)
-    artifact = compiled(g, Target.for_cpu(cpu), pick)
+    artifact = forced(g, Target.for_cpu(cpu), FAMILIES, pick)
     inputs = random_inputs(g, rng)
     compare(g, HostLibrary(artifact.source, level="-O1").run(list(inputs.values())), inputs)
 
@@ -133,5 +98,5 @@ def test_on_cores(
     g = network(drawn, rng)
     target = Target.for_cpu(cpu)
     inputs = random_inputs(g, rng)
-    device = Device(compiled(g, target, pick).source, target)
+    device = Device(forced(g, target, FAMILIES, pick).source, target)
     compare(g, device.run(list(inputs.values())), inputs)

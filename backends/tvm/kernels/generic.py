@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 
 from tinycc_nn.backends.tvm.kernel import Code, Kernel
 from tinycc_nn.backends.tvm.te.define import define, is_defined
@@ -17,8 +18,11 @@ CYCLES_PER_PADDED_MAC = 30.0
 CYCLES_PER_TRANSPOSED_MAC = 55.0
 """Where each product also asks whether its place is a multiple of the stride."""
 
-CYCLES_PER_SOFT_MAC = 240.0
-"""More of a float product on a core without floating-point instructions."""
+CYCLES_PER_SOFT_MAC, CYCLES_PER_SOFT_TAP = 240.0, 70.0
+"""More of a float product, and of a float sum, on a core without floating-point instructions."""
+
+CYCLES_PER_PADDED_TAP, CYCLES_PER_TAP = 20.0, 3.5
+"""For an element of a pool's window."""
 
 CYCLES_PER_ELEMENT = 20.0
 CODE_BYTES = 300
@@ -42,17 +46,23 @@ class Generic:
             lambda: _code(op),
             constants,
             CODE_BYTES,
-            d.macs(op) * _cycles_per_mac(op, target) + op.type.size * CYCLES_PER_ELEMENT,
+            _cycles(op, target),
             in_place=same_size,
         )
 
 
-def _cycles_per_mac(op: Op, target: Target) -> float:
-    soft = CYCLES_PER_SOFT_MAC if op.type.dtype.is_float and target.fpu == "none" else 0.0
+def _cycles(op: Op, target: Target) -> float:
+    d = opdef(op.name)
+    soft = op.type.dtype.is_float and target.fpu == "none"
+    padded = d.attribute("pad") is not None and any(ints(op, "pad"))
+    per_mac = CYCLES_PER_PADDED_MAC if padded else CYCLES_PER_MAC
     if op.name == "conv2d_transpose":
-        return soft + CYCLES_PER_TRANSPOSED_MAC
-    padded = opdef(op.name).attribute("pad") is not None and any(ints(op, "pad"))
-    return soft + (CYCLES_PER_PADDED_MAC if padded else CYCLES_PER_MAC)
+        per_mac = CYCLES_PER_TRANSPOSED_MAC
+    per_element = CYCLES_PER_ELEMENT
+    if d.attribute("kernel") is not None:
+        per_tap = CYCLES_PER_PADDED_TAP if padded else CYCLES_PER_TAP
+        per_element += prod(ints(op, "kernel")) * (per_tap + soft * CYCLES_PER_SOFT_TAP)
+    return d.macs(op) * (per_mac + soft * CYCLES_PER_SOFT_MAC) + op.type.size * per_element
 
 
 def _code(op: Op) -> Code:

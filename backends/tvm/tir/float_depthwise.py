@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinycc_nn.backends.tvm.lower import load_tvm
+from tinycc_nn.backends.tvm.tir import taps
 from tinycc_nn.backends.tvm.tir.blocks import clipped
 from tinycc_nn.backends.tvm.tir.packing import Blocking
 from tinycc_nn.backends.tvm.tir.template import Window, micro_kernel
@@ -32,15 +33,9 @@ def block(w: Window, channels: int, low: float, high: float) -> tuple[str, str]:
     """``channels`` sums of the output pixel at (row, column), limited to [low, high]."""
     each = range(channels)
     lines = [
-        *_taps(
-            "i", "y0", f"row * {w.stride[0]} - {w.pad[0]}", w.kernel[0], w.dilation[0], w.height
-        ),
-        *_taps(
-            "j", "x0", f"column * {w.stride[1]} - {w.pad[1]}", w.kernel[1], w.dilation[1], w.width
-        ),
+        *taps.inside(w),
         *(f"float a{n} = bias[{n}];" for n in each),
-        f"x += ((y0 + i0 * {w.dilation[0]}) * {w.width} + x0 + j0 * {w.dilation[1]})"
-        f" * {w.channels};",
+        f"x += {taps.first(w)};",
         f"weights += (i0 * {w.kernel[1]} + j0) * {channels};",
         "for (int32_t i = i0; i < i1; ++i) {",
         f"  const float *s = x, *f = weights, *const end = f + (j1 - j0) * {channels};",
@@ -59,22 +54,6 @@ def block(w: Window, channels: int, low: float, high: float) -> tuple[str, str]:
     return micro_kernel("float_depthwise", _SIGNATURE, body, f"{channels} channels of a pixel")
 
 
-def _taps(name: str, start: str, place: str, kernel: int, dilation: int, size: int) -> list[str]:
-    """C of the first tap inside the input and of the one after the last; none gives first = last."""
-    before = f"-{start}" if dilation == 1 else f"({dilation - 1} - {start}) / {dilation}"
-    past = (
-        f"{size} - {start}" if dilation == 1 else f"({size + dilation - 1} - {start}) / {dilation}"
-    )
-    return [
-        f"const int32_t {start} = {place};",
-        f"int32_t {name}0 = {start} < 0 ? {before} : 0;",
-        f"int32_t {name}1 = {start} < {size} ? {past} : 0;",
-        f"{name}0 = {name}0 < {kernel} ? {name}0 : {kernel};",
-        f"{name}1 = {name}1 < {kernel} ? {name}1 : {kernel};",
-        f"{name}1 = {name}1 > {name}0 ? {name}1 : {name}0;",
-    ]
-
-
 def function(w: Window, channels: int, low: float, high: float) -> tuple[Any, tuple[str, ...]]:
     """The TIR function ``f(x, weights, bias, y)`` and its micro-kernels."""
     groups = Blocking(channels=channels).groups(w.channels)
@@ -83,10 +62,10 @@ def function(w: Window, channels: int, low: float, high: float) -> tuple[Any, tu
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script import builder as T
 
-    taps = w.kernel[0] * w.kernel[1]
+    products = w.kernel[0] * w.kernel[1]
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         x = T.arg("x", T.Buffer((w.height * w.width * w.channels,), "float32"))
-        f = T.arg("weights", T.Buffer((w.channels * taps,), "float32"))
+        f = T.arg("weights", T.Buffer((w.channels * products,), "float32"))
         b = T.arg("bias", T.Buffer((w.channels,), "float32"))
         y = T.arg("y", T.Buffer((w.pixels * w.channels,), "float32"))
         at = T.address_of
@@ -95,6 +74,6 @@ def function(w: Window, channels: int, low: float, high: float) -> tuple[Any, tu
             for (name, _), g in zip(blocks, groups, strict=True):
                 with T.serial(g.count) as j:
                     n = g.first + j * g.width
-                    sums = at(f[n * taps]), at(b[n]), at(y[pixel * w.channels + n])
+                    sums = at(f[n * products]), at(b[n]), at(y[pixel * w.channels + n])
                     T.evaluate(T.call_extern("void", name, at(x[n]), row, column, *sums))
     return builder.get(), tuple(text for _, text in blocks)
