@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -15,8 +14,10 @@ from tinycc_nn.backends.tvm.tuning.version import family_version
 from tinycc_nn.target import Target
 
 SHIPPED = Path(__file__).parents[1] / "tuned"
-_OTHER_COMPILER, _OTHER_RELEASE, _OTHER_LEVEL = 1000.0, 100.0, 10.0
-"""Distances that any record of the right compiler, its release, or the level comes before."""
+_OTHER_COMPILER, _OTHER_RELEASE, _OTHER_LEVEL, _OTHER_KERNEL = 1e6, 1e5, 1e4, 2.0
+"""Distances: a record of the right compiler comes before all others, then the level."""
+
+_Place = tuple[Setting, LayerKey]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Database:
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._exact: dict[tuple[Setting, LayerKey, str, str], Record] = {}
-        self._by_kernel: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+        self._by_family: dict[tuple[str, str], dict[_Place, dict[str, Record]]] = {}
         for r in records:
             self.add(r)
 
@@ -46,7 +47,8 @@ class Database:
 
     def add(self, r: Record) -> None:
         self._exact[r.setting, r.layer, r.kernel, r.version] = r
-        self._by_kernel[r.layer.op, r.kernel, r.version].append(r)
+        family = self._by_family.setdefault((r.layer.op, r.version), {})
+        family.setdefault((r.setting, r.layer), {})[r.kernel] = r
 
     def find(self, setting: Setting, layer: LayerKey, name: str, kernel: Kernel) -> Record | None:
         """The measurement of just this kernel (`name` among its layer's), if there is one."""
@@ -54,28 +56,34 @@ class Database:
 
     def cost(self, setting: Setting, layer: LayerKey, name: str, kernel: Kernel) -> Cost:
         """
-        What was measured; without that, the estimate, corrected by how far it was off where this
-        kernel was measured on the most similar layer: first with this compiler in this release,
-        then at this level, then by `LayerKey.distance`. Without any record, the estimate.
+        What was measured. Without that, the estimate times the factor by which the nearest
+        record's estimate was off: a record of the same family of kernels, for the same operator,
+        first with this compiler, in this release, then at this level, then by
+        `LayerKey.distance`, to which another kernel of the family adds 2. Without any, the
+        estimate.
         """
         found = self.find(setting, layer, name, kernel)
         if found is not None:
             return Cost(found.cycles, found.text, "tuned")
-        records = self._by_kernel.get((layer.op, name, family_version(kernel.family)), ())
-        reachable = [(d, i) for i, r in enumerate(records) if (d := _far(r, setting, layer)) < inf]
-        if not reachable:
+        near, least = None, inf
+        groups = self._by_family.get((layer.op, family_version(kernel.family)), {})
+        for (other, similar), records in groups.items():
+            same = records.get(name)
+            far = _far(other, setting) + (_OTHER_KERNEL if same is None else 0.0)
+            if far < least and (far := far + similar.distance(layer)) < least:
+                near, least = same or next(iter(records.values())), far
+        if near is None:
             return Cost(kernel.cycles, kernel.text, "estimated")
-        near = records[min(reachable)[1]]
-        return Cost(kernel.cycles * near.cycles / near.estimate, near.text, "near")
+        text = near.text if near.kernel == name else kernel.text
+        return Cost(kernel.cycles * near.cycles / max(near.estimate, 1.0), text, "near")
 
 
-def _far(r: Record, setting: Setting, layer: LayerKey) -> float:
-    name, _, release = r.setting.compiler.partition("-")
-    wanted, _, wanted_release = setting.compiler.partition("-")
-    far = _OTHER_COMPILER if wanted and name != wanted else 0.0
-    far += _OTHER_RELEASE if wanted and release != wanted_release else 0.0
-    far += _OTHER_LEVEL if r.setting.level != setting.level else 0.0
-    return far + r.layer.distance(layer) if r.estimate > 0 else inf
+def _far(found: Setting, wanted: Setting) -> float:
+    name, wanted_name = (s.compiler.partition("-")[0] for s in (found, wanted))
+    far = 0.0 if found.level == wanted.level else _OTHER_LEVEL
+    if not wanted.compiler or found.compiler == wanted.compiler:
+        return far
+    return far + _OTHER_RELEASE + (_OTHER_COMPILER if name != wanted_name else 0.0)
 
 
 def file_name(target: Target) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
+from itertools import chain
 from math import inf, log2
 
 from tinycc_nn.backends.tvm.weighted import Weighted
@@ -42,23 +43,30 @@ class LayerKey:
     def op(self) -> str:
         return self.text.partition(" ")[0]
 
-    @cached_property
-    def _parts(self) -> tuple[str, tuple[tuple[int, ...], ...], frozenset[str]]:
-        head, _, facts = self.text.partition(" {")
-        shapes = tuple(tuple(int(n) for n in m[1].split(",") if n) for m in _SHAPE.finditer(head))
-        return _SHAPE.sub("", head), shapes, frozenset(facts[:-1].split(", "))
-
     def distance(self, other: LayerKey) -> float:
         """How unlike two layers are: 0 for the same, infinite for different operators or ranks.
 
         The sum of |log2| of the ratios of all dimensions, and 1 for each fact of only one of them.
         """
-        head, shapes, facts = self._parts
-        other_head, other_shapes, other_facts = other._parts
-        if head != other_head or [len(s) for s in shapes] != [len(s) for s in other_shapes]:
-            return inf
-        pairs = zip(sum(shapes, ()), sum(other_shapes, ()), strict=True)
-        return sum(abs(log2(a / b)) for a, b in pairs if a and b) + len(facts ^ other_facts)
+        return _distance(self.text, other.text)
+
+
+@cache
+def _distance(one: str, other: str) -> float:
+    head, shapes, facts = _parts(one)
+    other_head, other_shapes, other_facts = _parts(other)
+    if head != other_head or [len(s) for s in shapes] != [len(s) for s in other_shapes]:
+        return inf
+    pairs = zip(chain(*shapes), chain(*other_shapes), strict=True)
+    return sum(abs(log2(a / b)) for a, b in pairs if a and b) + len(facts ^ other_facts)
+
+
+@cache
+def _parts(text: str) -> tuple[str, tuple[tuple[int, ...], ...], frozenset[str]]:
+    """Operator and element types, shapes, facts."""
+    head, _, facts = text.partition(" {")
+    shapes = tuple(tuple(int(n) for n in m[1].split(",") if n) for m in _SHAPE.finditer(head))
+    return _SHAPE.sub("", head), shapes, frozenset(facts[:-1].split(", "))
 
 
 def _facts(op: Op) -> list[str]:

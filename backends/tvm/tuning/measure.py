@@ -11,6 +11,7 @@ import numpy as np
 from tinycc_nn.accuracy import mismatches
 from tinycc_nn.backends.tvm.kernel import candidates
 from tinycc_nn.backends.tvm.tuning.one_layer import NAME, layer_of, network
+from tinycc_nn.backends.tvm.tuning.version import family_version
 from tinycc_nn.device import Device
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.passmanager import made_up_samples
@@ -27,12 +28,14 @@ class Task:
     """
     graph:     of one layer.
     kernel:    index among the candidates of the layer on the target.
+    version:   of the kernel's family, where the task was made.
     toolchain: "gcc", "zig", or None for the first that is found.
     level:     "O0" .. "O3", "Os".
     """
 
     graph: Graph
     kernel: int
+    version: str
     target: Target
     toolchain: str | None
     level: str
@@ -55,6 +58,8 @@ def measure_kernel(task: Task) -> Measured:
     """What one call of the kernel costs. Raises WrongResultError, and whatever the emitter, the
     compiler or the emulator raise."""
     kernel = candidates(layer_of(task.graph), task.target)[task.kernel]
+    if family_version(kernel.family) != task.version:
+        raise RuntimeError("the source of the kernels has changed meanwhile")
     source = network(task.graph, kernel).source
     inputs = {name: a[:SAMPLES] for name, a in made_up_samples(task.graph).items()}
     with TemporaryDirectory(prefix="tinycc-nn-") as folder:

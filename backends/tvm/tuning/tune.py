@@ -20,7 +20,7 @@ from tinycc_nn.emulator import EMULATED
 from tinycc_nn.ir.graph import Graph, Op
 from tinycc_nn.schedule import steps
 from tinycc_nn.target import Target
-from tinycc_nn.toolchain import find_toolchain
+from tinycc_nn.toolchain import Toolchain, find_toolchain
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def tune(
     every = _every_kernel(graph, target)
     wanted = [w for w in every if database.find(setting, w.layer, w.name, w.kernel) is None]
     wanted.sort(key=lambda w: (w.rank, -w.weight, w.layer.text, w.index))
-    tasks = [Task(one_layer(w.op), w.index, target, toolchain.name, options.level) for w in wanted]
+    tasks = [_task(w, target, toolchain, options.level) for w in wanted]
     failures: list[str] = []
     done = 0
     for i, answer in run_tasks(measure_kernel, tasks, effort.workers, until=until):
@@ -67,6 +67,11 @@ def tune(
         observe(TuningStep(*step, answer.cycles, answer.instructions))
     known = len(every) - len(wanted)
     return Tuned(done - len(failures), known, len(wanted) - done, tuple(failures))
+
+
+def _task(w: _Wanted, target: Target, toolchain: Toolchain, level: str) -> Task:
+    version = family_version(w.kernel.family)
+    return Task(one_layer(w.op), w.index, version, target, toolchain.name, level)
 
 
 def _record(setting: Setting, w: _Wanted, m: Measured) -> Record:
