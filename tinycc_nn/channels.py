@@ -123,10 +123,10 @@ def _leaves_last_axis(op: Op) -> bool:
             return False
 
 
-def to_networkx(graph: Graph) -> nx.Graph:
+def to_networkx(graph: Graph) -> nx.Graph[int]:
     """Channels as nodes (see `numbering`), ties as edges; the attribute `fixed` of a node says
     that the interface or an operator needs the channel as it is."""
-    out: nx.Graph = nx.Graph()
+    out: nx.Graph[int] = nx.Graph()
     first = numbering(graph)
     for v, start in first.items():
         out.add_nodes_from(range(start, start + channel_count(v)))
