@@ -10,7 +10,7 @@ from math import inf, log2
 
 from tinycc_nn.backends.tvm.weighted import Weighted
 from tinycc_nn.ir.graph import Op
-from tinycc_nn.ir.types import I8, Quant
+from tinycc_nn.ir.types import I8, Quant, TensorType
 from tinycc_nn.ops import opdef
 from tinycc_nn.ops.activation import bounds, int8_bounds
 from tinycc_nn.target import Target
@@ -33,7 +33,8 @@ class LayerKey:
     @staticmethod
     def of(op: Op) -> LayerKey:
         types = [
-            f"{v.type.dtype}{'' if v.constant is None else 'c'}[{','.join(map(str, v.type.shape))}]"
+            f"{_element(v.type)}{'' if v.constant is None else 'c'}"
+            f"[{','.join(map(str, v.type.shape))}]"
             for v in (*op.operands, op.result)
         ]
         head = " ".join((op.name, *types[:-1], "->", types[-1]))
@@ -67,6 +68,11 @@ def _parts(text: str) -> tuple[str, tuple[tuple[int, ...], ...], frozenset[str]]
     head, _, facts = text.partition(" {")
     shapes = tuple(tuple(int(n) for n in m[1].split(",") if n) for m in _SHAPE.finditer(head))
     return _SHAPE.sub("", head), shapes, frozenset(facts[:-1].split(", "))
+
+
+def _element(t: TensorType) -> str:
+    """The element type; of a code book its bits in place of its contents."""
+    return re.sub(r"<@.*>", f"<{t.dtype.bits}>", str(t.dtype))
 
 
 def _facts(op: Op) -> list[str]:
