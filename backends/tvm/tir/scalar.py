@@ -47,14 +47,14 @@ def gemm_scalar(
         lambda: _function(
             list(zip(parts, names, strict=True)), groups, window, requantize, finish[0], scratch
         ),
-        lambda w: _pack(w, groups),
+        lambda w: pack_bytes(w, groups),
         dict([*fills, finish]),
         scratch,
         in_place,
     )
 
 
-def _pack(weights: Int8, groups: list[Group]) -> Int8:
+def pack_bytes(weights: Int8, groups: list[Group]) -> Int8:
     """Blocks of channels, then depth, then the channels of the block."""
     flat = weights.reshape(weights.shape[0], -1)
     starts = [(g.first + i * g.width, g.width) for g in groups for i in range(g.count)]
