@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinycc_nn.backends.tvm.tir.template import Requantize, micro_kernel
-from tinycc_nn.backends.tvm.tir.winograd_tiling import Tiling
+from tinycc_nn.backends.tvm.tir.winograd_tiling import BLOCK, Tiling
 
 
 def _indented(lines: list[str], indent: str) -> str:
@@ -12,10 +12,6 @@ def _indented(lines: list[str], indent: str) -> str:
 
 def _names(letter: str, rows: int, columns: int) -> list[list[str]]:
     return [[f"{letter}{i}{j}" for j in range(columns)] for i in range(rows)]
-
-
-def _transposed(names: list[list[str]]) -> list[list[str]]:
-    return [list(column) for column in zip(*names, strict=True)]
 
 
 def _place(tiling: Tiling, tile: str) -> list[str]:
@@ -91,31 +87,36 @@ def _stage(tiling: Tiling, zero: int) -> str:
 
 
 def _input_half(tiling: Tiling, pitch: str, expand: str) -> str:
-    """C of one word of two channels: columns of the tile first, then rows."""
+    """C of one word of two channels: rows of the tile first, then columns."""
     rows, columns = tiling.axes
     channels, stride = tiling.window.channels, tiling.words * tiling.block
-    d, t, v = (_names(letter, rows.points, columns.points) for letter in "dtv")
-    text = "    {\n"
-    for j in range(columns.points):
-        lines = []
-        for i in range(rows.points):
-            offset = 0x8000 * rows.ones[i] * columns.ones[j] + 0x80
-            load = f"tcnn_ld32(s + {i} * {pitch} + {j * channels})"
-            lines.append(f"const uint32_t {d[i][j]} = (uint32_t){expand}({offset}, {load});")
-        column = _transposed(t)[j]
-        text += f"      uint32_t {', '.join(column)};\n      {{\n" + _indented(lines, "        ")
-        inner = [f"{name}_" for name in column]
-        text += _indented(rows.input_lines(_transposed(d)[j], inner), "        ")
-        text += _indented([f"{n} = {n}_;" for n in column], "        ") + "      }\n"
-    level = 0x80 * rows.level * columns.level
+    text = f"    {{\n      const int8_t *r = s;\n      uint32_t t[{tiling.points}];\n"
+    results = [f"v{j}" for j in range(columns.points)]
     for i in range(rows.points):
-        text += "      {\n" + _indented(columns.input_lines(t[i], v[i]), "        ")
+        lines = []
         for j in range(columns.points):
-            value = f"({v[i][j]} - {level}u)" if (i, j) == (1, 1) else v[i][j]
+            offset = 0x8000 * rows.ones[i] * columns.ones[j] + 0x80
+            load = f"tcnn_ld32(r + {j * channels})"
+            lines.append(f"const uint32_t d{j} = (uint32_t){expand}({offset}, {load});")
+        lines += columns.input_lines([f"d{j}" for j in range(columns.points)], results)
+        lines += [f"t[{i * columns.points + j}] = {name};" for j, name in enumerate(results)]
+        text += _scope([*lines, f"r += {pitch};"], "t")
+    level = 0x80 * rows.level * columns.level
+    results = [f"v{i}" for i in range(rows.points)]
+    for j in range(columns.points):
+        lines = [f"const uint32_t d{i} = t[{i * columns.points + j}];" for i in range(rows.points)]
+        lines += rows.input_lines([f"d{i}" for i in range(rows.points)], results)
+        for i, name in enumerate(results):
+            value = f"({name} - {level}u)" if (i, j) == (1, 1) else name
             at = (i * columns.points + j) * stride
-            text += f"        o[{at}] = (int32_t)({value} ^ 0x8000u);\n"
-        text += "      }\n"
+            lines.append(f"o[{at}] = (int32_t)({value} ^ 0x8000u);")
+        text += _scope(lines, "t")
     return text + f"      o += {tiling.block};\n    }}\n"
+
+
+def _scope(lines: list[str], array: str) -> str:
+    """C of one step of a transform, a scope of its own."""
+    return "      {\n" + _indented([*lines, f"tcnn_keep({array});"], "        ") + "      }\n"
 
 
 def weights(tiling: Tiling) -> tuple[str, str]:
@@ -154,63 +155,71 @@ def products(tiling: Tiling) -> tuple[str, str]:
     output channels.
     """
     block, words = tiling.block, tiling.words
-    sums = [f"a{p}{n}" for p in range(block) for n in range(2)]
-    unroll = max(k for k in range(1, 17) if words % k == 0)
+    first, *rest = [_step(block, k) for k in range(words)]
     text = "  const tcnn_word *x = (const tcnn_word *)v, *w = (const tcnn_word *)u;\n"
     text += "  tcnn_word *o = (tcnn_word *)m;\n"
     text += f"  for (int32_t i = 0; i < {tiling.points}; ++i) {{\n"
-    text += f"    int32_t {', '.join(f'{a} = 0' for a in sums)};\n"
-    lines = []
-    for k in range(unroll):
-        lines += [f"w0 = w[{2 * k}];", f"w1 = w[{2 * k + 1}];"]
-        for p in range(block):
-            lines.append(f"t = x[{k * block + p}];")
-            lines += [f"a{p}{n} = tcnn_smlad(t, w{n}, a{p}{n});" for n in range(2)]
-    lines = ["int32_t t, w0, w1;", *lines, f"x += {unroll * block};", f"w += {2 * unroll};"]
-    if words == unroll:
-        text += "    {\n" + _indented(lines, "      ") + "    }\n"
-    else:
-        text += f"    const tcnn_word *const end = x + {words * block};\n    do {{\n"
-        text += _indented(lines, "      ") + "    } while (x != end);\n"
-    text += _indented([f"o[{i}] = {a};" for i, a in enumerate(sums)], "    ")
+    text += f"    int32_t a[{2 * block}];\n" + _indented(first, "    ")
+    unroll = 8 if words > 16 else words
+    single, times = (words - 1) % unroll, (words - 1) // unroll
+    text += "".join(_indented(step, "    ") for step in rest[:single])
+    if times:
+        text += f"    const tcnn_word *const end = x + {unroll * times * block};\n    do {{\n"
+        text += "".join(_indented(step, "      ") for step in rest[:unroll])
+        text += "    } while (x != end);\n"
+    text += _indented([f"o[{i}] = a[{i}];" for i in range(2 * block)], "    ")
     text += f"    o += {2 * block};\n  }}"
     signature = "const int8_t *v, const int8_t *u, int8_t *m"
     return micro_kernel("winograd_products", signature, text, "products of a block of tiles")
+
+
+def _step(block: int, number: int) -> list[str]:
+    """C of the products of two input channels; number 0 starts the sums."""
+    if block == BLOCK:
+        return [f"tcnn_{'smlad' if number else 'smuad'}_4x2(&x, &w, a);"]
+    lines = [
+        f"a[{2 * p + n}] = tcnn_smlad(x[{p}], w[{n}], {f'a[{2 * p + n}]' if number else 0});"
+        for p in range(block)
+        for n in range(2)
+    ]
+    return [*lines, f"x += {block};", "w += 2;"]
 
 
 def outputs(tiling: Tiling, requantize: Requantize) -> tuple[str, str]:
     """``f(m, tile, bias, multiplier, y)``: two channels of the pixels of a block's tiles."""
     rows, columns = tiling.axes
     width, block = tiling.window.out_width, tiling.block
-    m, t = _names("m", rows.points, columns.points), _names("t", rows.outputs, columns.points)
-    r = _names("r", rows.outputs, columns.outputs)
     text = "  const tcnn_word *p = (const tcnn_word *)m;\n"
     text += f"  for (int32_t i = 0; i < {block}; ++i) {{\n"
     text += _indented(_place(tiling, "(tile + i)"), "    ")
     text += f"    int8_t *o = y + (row * {width} + column) * {tiling.channels};\n"
     text += "    for (int32_t n = 0; n < 2; ++n, ++p, ++o) {\n"
+    text += f"      uint32_t t[{rows.outputs * columns.points}];\n"
     for j in range(columns.points):
         lines = []
         for i in range(rows.points):
             load = f"(uint32_t)p[{(i * columns.points + j) * 2 * block}]"
             if (i, j) == (1, 1):
                 load += f" + (uint32_t)bias[n] * {rows.bias * columns.bias}u"
-            lines.append(f"const uint32_t {m[i][j]} = {load};")
-        column = [t[i][j] for i in range(rows.outputs)]
-        lines += rows.output_lines([m[i][j] for i in range(rows.points)], [f"{n}_" for n in column])
-        lines += [f"{n} = {n}_;" for n in column]
-        text += f"      uint32_t {', '.join(column)};\n      {{\n"
-        text += _indented(lines, "        ") + "      }\n"
+            lines.append(f"const uint32_t m{i} = {load};")
+        results = [f"r{i}" for i in range(rows.outputs)]
+        lines += rows.output_lines([f"m{i}" for i in range(rows.points)], results)
+        lines += [f"t[{i * columns.points + j}] = {name};" for i, name in enumerate(results)]
+        text += _scope(lines, "t")
     source = "n" if requantize.per_channel else "0"
     text += f"      const int32_t factor = multiplier[{source}];\n"
     for i in range(rows.outputs):
-        lines = columns.output_lines(t[i], r[i])
-        for j in range(columns.outputs):
-            acc = divided(r[i][j], rows.scale[i] * columns.scale[j])
+        lines = [
+            f"const uint32_t m{j} = t[{i * columns.points + j}];" for j in range(columns.points)
+        ]
+        results = [f"r{j}" for j in range(columns.outputs)]
+        lines += columns.output_lines([f"m{j}" for j in range(columns.points)], results)
+        for j, name in enumerate(results):
+            acc = divided(name, rows.scale[i] * columns.scale[j])
             at = (i * width + j) * tiling.channels
             lines.append(f"const int32_t a{j} = {acc};")
             lines.append(f"o[{at}] = {requantize.c(f'a{j}', 'factor')};")
-        text += "      {\n" + _indented(lines, "        ") + "      }\n"
+        text += _scope(lines, "t")
     text += "    }\n  }"
     signature = (
         "const int8_t *m, int32_t tile, const int32_t *bias, const int32_t *multiplier, int8_t *y"

@@ -1,0 +1,31 @@
+/* a[2 * p + n] += both products of word p of x and word n of w, for p < 4 and n < 2; moves both on.
+ * Words are loaded in pairs, which compilers do for w at best: it takes all 14 registers. */
+TCNN_INLINE void tcnn_smlad_4x2(const tcnn_word **x, const tcnn_word **w, int32_t *a)
+{
+#if TCNN_DSP && defined(__OPTIMIZE__) && !defined(__clang__)
+  int32_t s, t, u, v;
+  __asm__("ldrd %[u], %[v], [%[w]], #8\n\t"
+          "ldrd %[s], %[t], [%[x]], #8\n\t"
+          "smlad %[a0], %[s], %[u], %[a0]\n\t"
+          "smlad %[a1], %[s], %[v], %[a1]\n\t"
+          "smlad %[a2], %[t], %[u], %[a2]\n\t"
+          "smlad %[a3], %[t], %[v], %[a3]\n\t"
+          "ldrd %[s], %[t], [%[x]], #8\n\t"
+          "smlad %[a4], %[s], %[u], %[a4]\n\t"
+          "smlad %[a5], %[s], %[v], %[a5]\n\t"
+          "smlad %[a6], %[t], %[u], %[a6]\n\t"
+          "smlad %[a7], %[t], %[v], %[a7]"
+          : [a0] "+r"(a[0]), [a1] "+r"(a[1]), [a2] "+r"(a[2]), [a3] "+r"(a[3]), [a4] "+r"(a[4]),
+            [a5] "+r"(a[5]), [a6] "+r"(a[6]), [a7] "+r"(a[7]), [x] "+r"(*x), [w] "+r"(*w),
+            [s] "=&r"(s), [t] "=&r"(t), [u] "=&r"(u), [v] "=&r"(v)
+          :
+          : "memory");
+#else
+  for (int32_t p = 0; p < 4; ++p) {
+    a[2 * p] = tcnn_smlad((*x)[p], (*w)[0], a[2 * p]);
+    a[2 * p + 1] = tcnn_smlad((*x)[p], (*w)[1], a[2 * p + 1]);
+  }
+  *x += 4;
+  *w += 2;
+#endif
+}
