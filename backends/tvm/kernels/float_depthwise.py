@@ -36,10 +36,10 @@ class FloatDepthwise:
         cycles = weights[0].size * op.type.size * per_mac + op.type.size * CYCLES_PER_OUTPUT
         constants = weights.nbytes + 4 * len(weights)
         text = 120 + 40 * CHANNELS * (1 + (len(weights) % CHANNELS > 0))
-        yield Kernel("float-depthwise", lambda: _code(op, weights), constants, text, cycles)
+        yield Kernel("float-depthwise", lambda: _code(op, weights, target), constants, text, cycles)
 
 
-def _code(op: Op, weights: Array) -> Code:
+def _code(op: Op, weights: Array, target: Target) -> Code:
     _, height, width, channels = op.operands[0].type.shape
     top, bottom, left, right = ints(op, "pad")
     (sh, sw), (dh, dw) = ints(op, "stride"), ints(op, "dilation")
@@ -49,7 +49,7 @@ def _code(op: Op, weights: Array) -> Code:
     bias = op.operands[2].constant if len(op.operands) == 3 else np.zeros(channels, np.float32)
     assert bias is not None
     low, high = bounds(op)
-    f, micro = function(window, CHANNELS, low, high)
+    f, micro = function(window, CHANNELS, low, high, fused=target.cpu == "cortex-m7")
     return Code(f, (pack(weights, CHANNELS), bias), micro)
 
 

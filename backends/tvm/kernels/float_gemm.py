@@ -41,7 +41,7 @@ class FloatGemm:
         hard = target.fpu != "none"
 
         def block(b: Block) -> tuple[str, str]:
-            return floats(b, low, high, UNROLL if hard else 1)
+            return floats(b, low, high, UNROLL if hard else 1, fused=target.cpu == "cortex-m7")
 
         kind = Kind("float32", "float32", block)
         for pixels, channels in BLOCKS if hard else SOFT_BLOCKS:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tinycc_nn.backends.tvm.lower import load_tvm
 from tinycc_nn.backends.tvm.tir import taps
-from tinycc_nn.backends.tvm.tir.blocks import clipped
+from tinycc_nn.backends.tvm.tir.blocks import clipped, multiply_add
 from tinycc_nn.backends.tvm.tir.packing import Blocking
 from tinycc_nn.backends.tvm.tir.template import Window, micro_kernel
 
@@ -29,9 +29,9 @@ def pack(weights: Float32, channels: int) -> Float32:
     return np.concatenate([flat[i : i + channels].T.ravel() for i in range(0, len(flat), channels)])
 
 
-def block(w: Window, channels: int, low: float, high: float) -> tuple[str, str]:
+def block(w: Window, channels: int, low: float, high: float, *, fused: bool) -> tuple[str, str]:
     """``channels`` sums of the output pixel at (row, column), limited to [low, high]."""
-    each = range(channels)
+    each, add = range(channels), multiply_add(fused)
     lines = [
         *taps.inside(w),
         *(f"float a{n} = bias[{n}];" for n in each),
@@ -40,7 +40,7 @@ def block(w: Window, channels: int, low: float, high: float) -> tuple[str, str]:
         "for (int32_t i = i0; i < i1; ++i) {",
         f"  const float *s = x, *f = weights, *const end = f + (j1 - j0) * {channels};",
         "  while (f != end) {",
-        *(f"    a{n} = tcnn_mac(s[{n}], f[{n}], a{n});" for n in each),
+        *(f"    a{n} = {add(f's[{n}]', f'f[{n}]', f'a{n}')};" for n in each),
         f"    s += {w.dilation[1] * w.channels};",
         f"    f += {channels};",
         "  }",
@@ -54,10 +54,12 @@ def block(w: Window, channels: int, low: float, high: float) -> tuple[str, str]:
     return micro_kernel("float_depthwise", _SIGNATURE, body, f"{channels} channels of a pixel")
 
 
-def function(w: Window, channels: int, low: float, high: float) -> tuple[Any, tuple[str, ...]]:
+def function(
+    w: Window, channels: int, low: float, high: float, *, fused: bool
+) -> tuple[Any, tuple[str, ...]]:
     """The TIR function ``f(x, weights, bias, y)`` and its micro-kernels."""
     groups = Blocking(channels=channels).groups(w.channels)
-    blocks = [block(w, g.width, low, high) for g in groups]
+    blocks = [block(w, g.width, low, high, fused=fused) for g in groups]
     load_tvm()
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script import builder as T
