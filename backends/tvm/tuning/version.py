@@ -19,7 +19,8 @@ _INTERFACE = f"{_PACKAGE}.kernel"
 @cache
 def family_version(name: str) -> str:
     """12 hex digits that change with the source of `kernels/<name>.py`, of all that it imports
-    from this backend, and of the C helpers that they name; not with comments and docstrings.
+    from this backend, of the C helpers that they name, and with the frame of the C file; not with
+    comments and docstrings.
 
     The C text itself would say more, but making it for every candidate would cost seconds in each
     compilation.
@@ -29,7 +30,8 @@ def family_version(name: str) -> str:
     helpers: dict[str, str] = {}
     for text in modules.values():
         _collect_helpers(text, helpers)
-    parts = [importlib.metadata.version("apache-tvm")]
+    frame = (_ROOT / "templates" / "network.c.j2").read_text("utf-8")
+    parts = [importlib.metadata.version("apache-tvm"), frame]
     parts += [text for _, text in sorted((modules | helpers).items())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
