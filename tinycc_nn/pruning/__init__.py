@@ -1,0 +1,1 @@
+"""Which channels and weights matter least, and least squares for those that stay."""

@@ -1,0 +1,119 @@
+"""
+Let the layers that are left do what the layers of the original network did, without training.
+
+Layer after layer, in order, the weights are fitted from what the layer reads in the changed
+network to what it computed in the original one, so that errors of earlier layers are corrected
+as well. A layer whose sums did not change is left as it is, to the bit.
+
+Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinycc_nn.ir.graph import Graph, Op, Value
+from tinycc_nn.ir.types import Array
+from tinycc_nn.ops.activation import bounds
+from tinycc_nn.pruning.layers import bias_of, set_bias, set_layer, weights_of
+from tinycc_nn.pruning.least_squares import fit
+from tinycc_nn.pruning.samples import compute, pick, rows_of, sample_count
+
+EXACT = 1e-9
+"""Sums that differ by less than this, relative to the largest one, are equal."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a layer computed at some positions, before its activation.
+
+    which: int[m], as of `samples.pick`. y: float64[m, out]. energy: float64[groups, k], the mean
+    square of each input of its weights.
+    """
+
+    which: Array
+    y: Array
+    energy: Array
+
+    def of(self, channels: Array | None) -> Target:
+        """The target of a layer that has only some of the output channels."""
+        return self if channels is None else Target(self.which, self.y[:, channels], self.energy)
+
+
+def targets(graph: Graph, layers: Iterable[Op], inputs: Mapping[str, Array]) -> dict[Op, Target]:
+    """What `layers` compute on inputs as stored, [samples, *shape] by name."""
+    wanted, found = set(layers), dict[Op, Target]()
+    samples = sample_count(inputs)
+
+    def see(op: Op, x: Array) -> None:
+        if op not in wanted:
+            return
+        which = pick(op, samples)
+        rows = rows_of(op, x, which)
+        y = np.concatenate(products(rows, weights_of(op)), axis=-1) + bias_of(op)
+        found[op] = Target(which, y, np.square(rows).mean(axis=1))
+
+    walk(graph, inputs, see)
+    return found
+
+
+def walk(graph: Graph, inputs: Mapping[str, Array], see: Callable[[Op, Array], None]) -> None:
+    """Run a graph op by op on all samples; `see` gets each layer with its first operand, before
+    it is computed, and may change its weights."""
+    samples = sample_count(inputs)
+    env: dict[Value, Array] = {v: inputs[v.name] for v in graph.inputs}
+    ops = [op for op in graph.ops if op.name != "const"]
+    last = {v: op for op in ops for v in op.operands}
+    for op in ops:
+        x = env.get(op.operands[0]) if op.operands else None
+        if x is not None and len(x) == samples:
+            see(op, x)
+        env[op.result] = compute(op, env, samples)
+        for v in dict.fromkeys(op.operands):
+            if last.get(v) is op:
+                env.pop(v, None)
+
+
+def products(rows: Array, w: Array) -> list[Array]:
+    """float64[m, out / groups] for each group."""
+    return [r @ g.T for r, g in zip(rows, w, strict=True)]
+
+
+def reconstruct(
+    graph: Graph,
+    wanted: Mapping[Op, Target],
+    inputs: Mapping[str, Array],
+    keep: Mapping[Op, Array] | None = None,
+) -> None:
+    """Fit the layers of `wanted` to their targets, in place.
+
+    inputs: as those of the targets. keep: bool[groups, out / groups, k] for layers some of whose
+    weights stay 0.
+    """
+
+    def see(op: Op, x: Array) -> None:
+        if op in wanted:
+            mask = keep.get(op) if keep is not None else None
+            refit(graph, op, rows_of(op, x, wanted[op].which), wanted[op].y, mask)
+
+    walk(graph, inputs, see)
+
+
+def refit(graph: Graph, op: Op, rows: Array, y: Array, keep: Array | None) -> None:
+    """Fit one layer, unless a bias makes its sums equal to the target [m, out]."""
+    w, bias = weights_of(op), bias_of(op)
+    missing = y - np.concatenate(products(rows, w), axis=-1) - bias
+    constant = missing.mean(axis=0)
+    if np.abs(missing - constant).max() <= EXACT * np.abs(y).max():
+        if np.abs(constant).max() > EXACT * np.abs(y).max():
+            set_bias(graph, op, bias + constant)
+        return
+    new, each = np.empty_like(w), w.shape[1]
+    for g, x in enumerate(rows):
+        mine = slice(g * each, (g + 1) * each)
+        mask = None if keep is None else keep[g]
+        new[g], bias[mine] = fit(x, y[:, mine], w[g], mask, bounds(op))
+    set_layer(graph, op, new, bias)
