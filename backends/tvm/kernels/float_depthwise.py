@@ -25,7 +25,9 @@ class FloatDepthwise:
     """One output channel for each input channel, one image, constant weights."""
 
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
-        if op.name != "conv2d" or op.type.dtype != F32 or op.type.shape[0] != 1:
+        if op.name != "conv2d" or op.type.shape[0] != 1:
+            return
+        if any(v.type.dtype != F32 for v in (op.result, *op.operands)):
             return
         weights = op.operands[1].constant
         if weights is None or any(v.constant is None for v in op.operands[2:]):

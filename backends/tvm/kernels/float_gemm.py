@@ -35,7 +35,9 @@ class FloatGemm:
     """conv2d of any groups, conv2d_transpose and dense with constant weights."""
 
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
-        if op.type.dtype != F32 or (geometry := geometry_of(op)) is None:
+        if any(v.type.dtype != F32 for v in (op.result, *op.operands)):
+            return
+        if (geometry := geometry_of(op)) is None:
             return
         low, high = bounds(op)
         hard = target.fpu != "none"

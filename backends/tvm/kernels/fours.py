@@ -91,6 +91,8 @@ def _operands(op: Op) -> tuple[Operand, ...] | None:
             return None
         if v.type.quant is not None and v.type.quant.axis is not None:
             return None
+        if v.type.dtype != op.type.dtype:
+            return None
         found.append(Operand(v.type.size, v.constant is not None))
     runs = any(o.size == op.type.size and not o.constant for o in found)
     return tuple(found) if runs else None

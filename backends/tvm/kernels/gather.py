@@ -37,7 +37,9 @@ class GatherFamily:
     """What the families for ordinary and depthwise convolutions leave."""
 
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
-        if op.type.dtype != I8 or (layer := _layer(op)) is None:
+        if any(v.type.dtype != I8 for v in (op.result, *op.operands[:2])):
+            return
+        if (layer := _layer(op)) is None:
             return
         geometry = geometry_of(op)
         assert geometry is not None
