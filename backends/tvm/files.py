@@ -14,6 +14,7 @@ from tinycc_nn.backend import BackendOptions
 from tinycc_nn.backends.tvm.allocate import Allocation
 from tinycc_nn.backends.tvm.kernel import Code
 from tinycc_nn.backends.tvm.lower import emit_c
+from tinycc_nn.backends.tvm.parameters import parameter_names
 from tinycc_nn.backends.tvm.prelude import helpers_in, prelude
 from tinycc_nn.ir.graph import Graph, Value
 from tinycc_nn.ir.types import Array
@@ -45,8 +46,9 @@ class Pointers:
 
     def __init__(self, graph: Graph, allocation: Allocation, name: str) -> None:
         self.allocation = allocation
-        self.inputs = _parameter_names([v.name for v in graph.inputs], "input", set())
-        self.outputs = _parameter_names([v.name for v in graph.outputs], "output", set(self.inputs))
+        inputs, outputs = ([v.name for v in vs] for vs in (graph.inputs, graph.outputs))
+        found = parameter_names(name, inputs, outputs)
+        self.inputs, self.outputs = found[: len(inputs)], found[len(inputs) :]
         self.named = {storage(v): n for v, n in zip(graph.inputs, self.inputs, strict=True)}
         copied = {i for i, _ in allocation.copies}
         for i, v in enumerate(graph.outputs):
@@ -76,20 +78,6 @@ class Pointers:
         array = v.constant
         source = constants.add(array) if array is not None else self.read(v)
         return self.outputs[output], source, v.type.nbytes
-
-
-def _parameter_names(names: list[str], single: str, taken: set[str]) -> list[str]:
-    if len(names) == 1:
-        return [single]
-    found: list[str] = []
-    for name in names:
-        base = re.sub(r"\W", "_", name)
-        base = f"{single}_{base}" if not re.match(r"[A-Za-z]", base) else base
-        while base in taken or base == "arena":
-            base += "_"
-        taken.add(base)
-        found.append(base)
-    return found
 
 
 class Constants:
