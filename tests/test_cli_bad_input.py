@@ -211,6 +211,7 @@ def test_a_folder_that_cannot_be_written(tinycc: CommandLine, tmp_path: Path) ->
         (["-mcpu=cortex-m5"], "unknown core 'cortex-m5'"),
         (["--target", "nrf5284"], "did you mean 'nrf52840'?"),
         ([CPU, "--name", "3d-net"], "'3d-net' can't be the prefix of C names"),
+        ([CPU, "--name", "string"], "string.h would hide a header of the C library"),
         ([CPU, "--max-flash", "much"], "'much' is not a value of --max-flash"),
         ([CPU, "--max-latency", "5 parsec"], "is not a value of --max-latency"),
         ([CPU, "--max-latency", "5ms"], "--max-latency needs the latency"),

@@ -65,7 +65,7 @@ class Device:
         self.source, self.target = source, target
         self._toolchain, self._level, self._flags = toolchain, level, tuple(flags)
         self._cache = cache
-        files = {**source.c_files, "main.c": minimal_main(source)}
+        files = {**source.c_files, f"{source.name}_main.c": minimal_main(source)}
         self.program: Program = build_program(
             files,
             target,

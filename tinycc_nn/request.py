@@ -15,6 +15,12 @@ from tinycc_nn.target import Target
 
 DTYPES = ("int8", "float32")
 _C_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_C_HEADERS = """
+assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign
+stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar
+wchar wctype
+"""
+"""NAME.h of such a name would stand in for the C library's."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,9 @@ class Request:
         if not _C_NAME.fullmatch(self.name):
             hint = "letters, digits and _, as in: --name kws"
             raise UsageError(f"'{self.name}' can't be the prefix of C names", hint=hint)
+        if self.name.lower() in _C_HEADERS.split():
+            message = f"{self.name}.h would hide a header of the C library"
+            raise UsageError(message, hint="choose another name, as in: --name kws")
         if self.dtype not in (None, *DTYPES):
             raise UsageError(f"unknown dtype '{self.dtype}'", hint=f"known: {', '.join(DTYPES)}")
 

@@ -84,7 +84,7 @@ def run_qemu(
     """
     qemu, board = find_qemu(), BOARDS[target.cpu]
     program = build_program(
-        {**source.c_files, "main.c": _main(source)},
+        {**source.c_files, f"{source.name}_main.c": _main(source)},
         target,
         level,
         toolchain=toolchain,
