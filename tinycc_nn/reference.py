@@ -24,7 +24,8 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array]) -> Iterator[tuple[Op, Ar
     env: dict[Value, Array] = {v: inputs[v.name] for v in graph.inputs}
     last = {v: i for i, op in enumerate(graph.ops) for v in op.operands}
     for i, op in enumerate(graph.ops):
-        result = opdef(op.name).run(op, *(env[v] for v in op.operands))
+        with np.errstate(all="ignore"):  # infinities are results like others
+            result = opdef(op.name).run(op, *(env[v] for v in op.operands))
         env[op.result] = result
         for v in dict.fromkeys(op.operands):
             if last[v] == i and v not in graph.outputs:
