@@ -72,9 +72,9 @@ def _search(
                 new = done | {i}
                 if new not in after or candidate < after[new]:
                     after[new] = candidate
+            if seen + len(after) > STATES:
+                return None
         seen += len(after)
-        if seen > STATES:
-            return None
         front = after
     return list(next(iter(front.values()))[1])
 
