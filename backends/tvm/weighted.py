@@ -119,6 +119,7 @@ class Weighted:
         weights = self.weights
         if self.is_depthwise:
             weights = weights[:, :, :, 0].transpose(1, 2, 0)
-        bias = folded_bias(self.bias, self.weights, self.input_zero)
+        zero = self.input_zero + template.input_offset
+        bias = folded_bias(self.bias, self.weights, zero)
         constants = template.pack(weights), bias, self._factors[0]
         return Code(template.function(), constants, tuple(template.micro_kernels.values()))

@@ -97,7 +97,7 @@ def network(layers: Sequence[Layer]) -> NetworkSource:
         inputs *= layer.window.channels
         micro |= template.micro_kernels
         helpers |= template.helpers
-        bias = folded_bias(layer.bias, layer.weights, layer.input_zero)
+        bias = folded_bias(layer.bias, layer.weights, layer.input_zero + template.input_offset)
         for name, array in (("w", layer.packed()), ("b", bias), ("m", layer.multiplier)):
             numbers = ",".join(map(str, array.ravel().tolist()))
             data.append(f"static const {array.dtype}_t net_{name}{i}[] = {{{numbers}}};")

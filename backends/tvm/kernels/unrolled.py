@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from tinycc_nn.backends.tvm.kernel import Kernel
 from tinycc_nn.backends.tvm.kernels.scalar import THUMB_1
 from tinycc_nn.backends.tvm.tir.packing import Blocking
@@ -29,7 +31,7 @@ class Unrolled:
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
         if target.dsp or target.cpu in THUMB_1 or (layer := Weighted.of(op)) is None:
             return
-        if layer.groups != 1:
+        if layer.groups != 1 or layer.weights.dtype != np.int8:
             return
         w, out = layer.window, len(layer.weights)
         for pixels, channels in BLOCKS:

@@ -23,6 +23,7 @@ class Requantize:
 
     ``shift``: 1..32. ``per_channel``: one multiplier for each output channel, otherwise one in all.
     ``narrow``: it is proven that ``acc << (32 - shift)`` fits int32, so that 32 bits suffice.
+    ``small``: that it is even below 2^29 in magnitude, which matters without long multiplication.
     """
 
     shift: int = 32
@@ -31,6 +32,7 @@ class Requantize:
     high: int = 127
     per_channel: bool = True
     narrow: bool = False
+    small: bool = False
 
     def c(self, acc: str, multiplier: str) -> str:
         """The C expression (int8) of a sum and its multiplier."""
@@ -41,7 +43,7 @@ class Requantize:
         else:
             numbers = f"{self.shift}, {self.zero}, {self.low}, {self.high}"
             return f"tcnn_requantize64({acc}, {multiplier}, {numbers})"
-        inner = f"tcnn_requantize32({scaled}, {multiplier}, {self.zero})"
+        inner = f"tcnn_requantize{29 if self.small else 32}({scaled}, {multiplier}, {self.zero})"
         return f"tcnn_clamp({inner}, {self.low}, {self.high})"
 
     def micro_kernel(self) -> tuple[str, str]:
@@ -103,6 +105,7 @@ class Template:
     (depthwise: (kernel rows, kernel columns, channels)) into the order in which they are read.
     ``micro_kernels``: C texts by function name; the same name is always the same text.
     ``scratch``: bytes, to be aligned to 4. ``in_place``: ``y`` may be the memory of ``x``.
+    ``input_offset``: what it adds to each input before the product; the bias takes it off again.
     """
 
     name: str
@@ -112,6 +115,7 @@ class Template:
     scratch: int = 0
     in_place: bool = False
     dsp: bool = False
+    input_offset: int = 0
     helpers: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
