@@ -183,6 +183,18 @@ def test_the_right_compiler_and_level_come_first(setting: Setting) -> None:
     assert cost(database, kernel(), setting).basis == "tuned"
 
 
+def test_the_order_of_appending_does_not_matter(tmp_path: Path) -> None:
+    others = [key(chain(4, 8, size=5)).text, key(chain(4, 8, size=7)).text]
+    found = [record(k, 600 + 50 * i, layer=o) for i, o in enumerate(others) for k in "ab"]
+    costs = set()
+    for i, records in enumerate((found, found[::-1])):
+        for r in records:
+            RecordFile(tmp_path / str(i) / "cortex-m0.jsonl").append(r)
+        database = Database.load(Target.for_cpu("cortex-m0"), tmp_path / str(i))
+        costs.add(cost(database, kernel("c")))
+    assert len(costs) == 1
+
+
 def test_what_ships_is_small_and_is_read() -> None:
     for path in SHIPPED.glob("*.jsonl"):
         assert path.stat().st_size < 400_000

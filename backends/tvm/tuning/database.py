@@ -43,7 +43,9 @@ class Database:
         """The records that ship for the target's core, then those in the folder `user`."""
         name = file_name(target)
         folders = [SHIPPED] if user is None else [SHIPPED, user]
-        return Database(r for folder in folders for r in read_records(folder / name))
+        records = [r for folder in folders for r in read_records(folder / name)]
+        # Workers append in an order of chance; of equally near records the first counts.
+        return Database(sorted(records, key=_order))
 
     def add(self, r: Record) -> None:
         self._exact[r.setting, r.layer, r.kernel, r.version] = r
@@ -76,6 +78,11 @@ class Database:
             return Cost(kernel.cycles, kernel.text, "estimated")
         text = near.text if near.kernel == name else kernel.text
         return Cost(kernel.cycles * near.cycles / max(near.estimate, 1.0), text, "near")
+
+
+def _order(r: Record) -> tuple[str, ...]:
+    s = r.setting
+    return s.compiler, s.level, r.layer.text, r.kernel
 
 
 def _far(found: Setting, wanted: Setting) -> float:
