@@ -19,9 +19,10 @@ from tinycc_nn.quantization.weights import (
 
 
 def is_layer(op: Op) -> bool:
-    """Whether `op` is a conv2d or dense whose weights and bias are constants."""
-    known = all(v.constant is not None for v in op.operands[1:])
-    return op.name in ("conv2d", "dense") and known and op.type.dtype in (F32, I8)
+    """Whether `op` is a conv2d or dense whose weights, float or int8, and bias are constants."""
+    if op.name not in ("conv2d", "dense") or any(v.constant is None for v in op.operands[1:]):
+        return False
+    return op.type.dtype in (F32, I8) and op.operands[1].type.dtype == op.type.dtype
 
 
 def group_count(op: Op) -> int:

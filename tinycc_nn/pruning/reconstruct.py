@@ -11,7 +11,7 @@ Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Netwo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import Array
 from tinycc_nn.ops.activation import bounds
 from tinycc_nn.pruning.layers import bias_of, set_bias, set_layer, weights_of
-from tinycc_nn.pruning.least_squares import fit
+from tinycc_nn.pruning.least_squares import fit, unexplained
 from tinycc_nn.pruning.samples import compute, pick, rows_of, sample_count
 
 EXACT = 1e-9
@@ -31,20 +31,27 @@ class Target:
     """What a layer computed at some positions, before its activation.
 
     which: int[m], as of `samples.pick`. y: float64[m, out]. energy: float64[groups, k], the mean
-    square of each input of its weights.
+    square of each input of its weights; curvature: the mean square that is left of it if the
+    other inputs make up for what they can.
     """
 
     which: Array
     y: Array
     energy: Array
+    curvature: Array
 
     def of(self, channels: Array | None) -> Target:
         """The target of a layer that has only some of the output channels."""
-        return self if channels is None else Target(self.which, self.y[:, channels], self.energy)
+        return self if channels is None else replace(self, y=self.y[:, channels])
 
 
-def targets(graph: Graph, layers: Iterable[Op], inputs: Mapping[str, Array]) -> dict[Op, Target]:
-    """What `layers` compute on inputs as stored, [samples, *shape] by name."""
+def targets(
+    graph: Graph, layers: Iterable[Op], inputs: Mapping[str, Array], *, curvature: bool = False
+) -> dict[Op, Target]:
+    """What `layers` compute on inputs as stored, [samples, *shape] by name.
+
+    curvature: whether the targets hold it; it takes time cubic in the inputs of a weight matrix.
+    """
     wanted, found = set(layers), dict[Op, Target]()
     samples = sample_count(inputs)
 
@@ -54,7 +61,8 @@ def targets(graph: Graph, layers: Iterable[Op], inputs: Mapping[str, Array]) -> 
         which = pick(op, samples)
         rows = rows_of(op, x, which)
         y = np.concatenate(products(rows, weights_of(op)), axis=-1) + bias_of(op)
-        found[op] = Target(which, y, np.square(rows).mean(axis=1))
+        left = np.stack([unexplained(r) for r in rows]) if curvature else np.zeros((0, 0))
+        found[op] = Target(which, y, np.square(rows).mean(axis=1), left)
 
     walk(graph, inputs, see)
     return found
