@@ -71,7 +71,7 @@ class Node(Protocol):
         """Add an op of the IR, named after the node's output."""
 
     def add_constant(self, array: Array, quant: Quant | None = None) -> Value:
-        """Add a constant, named after the node's output."""
+        """Add a constant, named after the node's output, with `.const`."""
 
     def fail(self, message: str, hint: str = "") -> Exception:
         """The error to raise when this node can't be read: `raise n.fail("...")`."""

@@ -172,7 +172,7 @@ class OnnxNode:
 
     def add_constant(self, array: Array, quant: Quant | None = None) -> Value:
         fits = as_float32(array) if array.dtype.kind == "f" else array
-        return self.graph.constant(self.stem + "'", np.ascontiguousarray(fits), quant)
+        return self.graph.constant(f"{self.stem}.const", np.ascontiguousarray(fits), quant)
 
     def fail(self, message: str, hint: str = "") -> TinyccError:
         return TinyccError(message, self.label, hint)
