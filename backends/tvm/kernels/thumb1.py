@@ -9,6 +9,7 @@ import numpy as np
 
 from tinycc_nn.backends.tvm.kernel import Kernel
 from tinycc_nn.backends.tvm.kernels.scalar import THUMB_1
+from tinycc_nn.backends.tvm.tir.depthwise_thumb1 import depthwise_thumb1, fits
 from tinycc_nn.backends.tvm.tir.packing import Blocking
 from tinycc_nn.backends.tvm.tir.template import Requantize
 from tinycc_nn.backends.tvm.tir.thumb1 import LARGEST_DEPTH, gemm_thumb1
@@ -35,12 +36,16 @@ class Thumb1:
     """Register blocks of pixels x channels."""
 
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
-        if target.cpu not in THUMB_1 or (layer := Weighted.of(op)) is None or layer.groups != 1:
+        if target.cpu not in THUMB_1 or (layer := Weighted.of(op)) is None:
             return
         if layer.weights.dtype != np.int8:
             return
-        fits = layer.window.depth <= LARGEST_DEPTH and np.abs(layer.bias).max() <= LARGEST_BIAS
-        for pixels, channels in BLOCKS if fits else ():
+        if layer.is_depthwise and fits(layer.window):
+            yield _depthwise(layer)
+        if layer.groups != 1:
+            return
+        small = layer.window.depth <= LARGEST_DEPTH and np.abs(layer.bias).max() <= LARGEST_BIAS
+        for pixels, channels in BLOCKS if small else ():
             if pixels <= layer.window.pixels:
                 yield _kernel(layer, Blocking(pixels, channels, UNROLL))
 
@@ -58,6 +63,16 @@ def _kernel(layer: Weighted, blocking: Blocking) -> Kernel:
     steps = min(w.depth, 2 * blocking.unroll)
     text = 250 + parts * (2 * steps * (1 + channels * product) + 80 * pixels * channels)
     return layer.kernel(template, layer.weights.nbytes, total, text)
+
+
+def _depthwise(layer: Weighted) -> Kernel:
+    w = layer.window
+    template = depthwise_thumb1(w, layer.input_zero, requantize(layer))
+    rows = 2 * -(-w.out_height // 2)
+    cycles = rows * w.out_width * w.channels * (w.kernel[0] * w.kernel[1] * 3.5 + REQUANTIZE)
+    cycles += w.height * w.width * w.channels * STAGE
+    text = 400 + 34 * w.kernel[0] * w.kernel[1]
+    return layer.kernel(template, layer.weights.nbytes, cycles, text)
 
 
 def requantize(layer: Weighted) -> Requantize:

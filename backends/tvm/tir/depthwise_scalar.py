@@ -33,14 +33,14 @@ def depthwise_scalar(
     return Template(
         f"depthwise-scalar-{plane.rows}x{columns}",
         lambda: _function(plane, requantize, columns, unroll, (clear[0], fill[0], finish[0])),
-        _pack,
+        pack_channels,
         dict([clear, fill, finish]),
         plane.nbytes,
         plane.in_place,
     )
 
 
-def _pack(weights: Int8) -> Int8:
+def pack_channels(weights: Int8) -> Int8:
     """(kernel rows, kernel columns, channels) to channels first."""
     return np.ascontiguousarray(weights.transpose(2, 0, 1)).ravel()
 

@@ -54,7 +54,7 @@ class Plane:
         return "tcnn_half" if self.wide else "int8_t"
 
     @property
-    def _columns(self) -> int:
+    def columns(self) -> int:
         """Input columns that are read."""
         return max(0, min(self.window.width, self.pitch - self.window.pad[1]))
 
@@ -77,7 +77,7 @@ class Plane:
             first, count = 0, self.in_rows
             start = f"  int32_t iy = row * {w.stride[0]} - {top};\n  x += iy * {stride};\n"
             check = self._outside_row(zero)
-        copy, step = _copy_row(self._columns, w.channels)
+        copy, step = _copy_row(self.columns, w.channels)
         body = (
             f"  {self._element} *p = ({self._element} *)scratch + {self.pitch * first + left};\n"
             f"{start}  for (int32_t i = 0; i < {count}; ++i) {{\n{check}{copy}"
@@ -90,7 +90,7 @@ class Plane:
         w = self.window
         return (
             f"    if (iy < 0 || iy >= {w.height}) {{\n"
-            f"      for (int32_t j = 0; j < {self._columns}; ++j)\n        p[j] = {zero};\n"
+            f"      for (int32_t j = 0; j < {self.columns}; ++j)\n        p[j] = {zero};\n"
             f"      ++iy;\n      x += {w.width * w.channels};\n      p += {self.pitch};\n"
             "      continue;\n    }\n    ++iy;\n"
         )
