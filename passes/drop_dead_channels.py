@@ -62,7 +62,7 @@ def _removable(v: Value, r: Range) -> Array:
     for op in v.users:
         if not is_mixing(op) or op.operands[0] is not v:
             continue
-        w = op.operands[1].constant
+        w = op.operands[1].integers
         assert w is not None
         unread = ~centred(op.operands[1], w).reshape(-1, w.shape[-1]).any(axis=0)
         same = r.constant & ((centred(v, r.low) == 0) | (not _has_edges(op)))
@@ -104,9 +104,8 @@ def _sets_shift(v: Value, rows: Array) -> int | None:
     op = v.owner
     if op is None or op.type.dtype != I8 or op.name not in ("conv2d", "conv2d_transpose", "dense"):
         return None
-    x, w, y = (t.type.quant for t in (op.operands[0], op.operands[1], v))
-    assert x is not None and w is not None and y is not None
-    real = np.broadcast_to(x.scales() * w.scales() / y.scales(), (channel_count(v),))
+    x, w, y = (t.type.steps() for t in (op.operands[0], op.operands[1], v))
+    real = np.broadcast_to(x * w / y, (channel_count(v),))
     if multipliers(real)[1] == multipliers(real[rows])[1]:
         return None
     return int(np.argmax(real))
@@ -121,7 +120,7 @@ def _offsets(
         x = op.operands[0] if op.operands else None
         if x is None or x not in keep or not is_mixing(op):
             continue
-        w = op.operands[1].constant
+        w = op.operands[1].integers
         assert w is not None
         gone = np.setdiff1d(np.arange(channel_count(x)), keep[x])
         taps = centred(op.operands[1], w).reshape(w.shape[0], -1, w.shape[-1]).sum(axis=1)[:, gone]

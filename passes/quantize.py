@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 from tinycc_nn.calibration import choose_range, observe
 from tinycc_nn.diagnostics import TinyccError, nearest
 from tinycc_nn.ir.graph import Graph, Op, Value
-from tinycc_nn.ir.types import F32, Array, Quant
+from tinycc_nn.ir.types import F32, Array, DType, Quant
 from tinycc_nn.ops import emit, opdef
 from tinycc_nn.pipeline import Context, Pass, option
 from tinycc_nn.quantization.bias import correct_biases
@@ -42,12 +42,15 @@ class Quantize(Pass):
     weights: Literal["auto", "per-channel", "per-tensor"] = option(
         "auto", "a scale for each output channel, or one; auto: channels but for dense"
     )
+    weight_bits: int = option(8, "more: codes for quantize-weights to round, or for accuracy")
     bias_correction: bool = option(True, "keep the mean of each channel as it was")
     keep_float: tuple[str, ...] = option((), "names of results that are computed in float")
 
     def __post_init__(self) -> None:
         if not 50 < self.percentile <= 100:
             raise ValueError("percentile must be above 50 and at most 100")
+        if not 8 <= self.weight_bits <= 12:
+            raise ValueError("weight_bits must be 8..12")
 
     def apply(self, graph: Graph, context: Context) -> None:
         keep = kept(graph, self.keep_float)
@@ -78,13 +81,15 @@ class Quantize(Pass):
         )
         sx, sy = (float(quants[v].scales()[0]) for v in (op.operands[0], op.result))
         bias = op.operands[2].constant if len(op.operands) > 2 else None
+        scales = weight_scales(w, per_channel=per_channel, bits=self.weight_bits)
         try:
-            scales = guard_scales(weight_scales(w, per_channel=per_channel), bias, sx, sy)
+            scales = guard_scales(scales, bias, sx, sy)
         except ValueError as e:
             raise out_of_range(op, str(e)) from None
-        stored, quant = quantize_weight(op.operands[1].name, w, scales)
+        stored, quant = quantize_weight(op.operands[1].name, w, scales, self.weight_bits)
         name = op.operands[1].name
-        constant = graph.constant(name, stored, quant, before=op)
+        dtype = None if self.weight_bits == 8 else DType.parse(f"fixed<{self.weight_bits},0>")
+        constant = graph.constant(name, stored, quant, dtype=dtype, before=op)
         graph.set_operand(op, 1, emit(graph, "dequantize", [constant], result=name, before=op))
         return w
 

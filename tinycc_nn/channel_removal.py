@@ -81,11 +81,11 @@ def _bias(graph: Graph, op: Op, rows: Array | None, offset: Array | None) -> lis
 
 def _bias_quant(op: Op) -> Quant | None:
     """Scale x * weight, as every int32 bias has."""
-    x, w = op.operands[0].type.quant, op.operands[1].type.quant
-    if x is None or w is None:
+    x, w = op.operands[0].type, op.operands[1].type
+    if x.quant is None or w.quant is None:
         return None
-    scales = x.scales() * w.scales()
-    if w.axis is None:
+    scales = x.steps() * w.steps()
+    if w.quant.axis is None:
         return Quant(float(scales[0]), 0)
     name = op.result.name.rstrip("'")
     return Quant(Blob(f"{name}.scale", scales.astype(np.float32)), 0, 0)
@@ -100,7 +100,7 @@ def _taken(graph: Graph, v: Value, axis: int, keep: Array | None, before: Op) ->
     quant = v.type.quant
     if quant is not None and isinstance(quant.scale, Blob) and quant.axis == axis:
         quant = Quant(Blob(quant.scale.name, quant.scale.array[keep]), quant.zero, axis)
-    return graph.constant(v.name, np.take(a, keep, axis), quant, before=before)
+    return graph.constant(v.name, np.take(a, keep, axis), quant, dtype=v.type.dtype, before=before)
 
 
 def _attrs(op: Op, keep: Mapping[Value, Array]) -> dict[str, Attr]:

@@ -127,7 +127,7 @@ def centred(v: Value, a: Array) -> Array:
 
 
 def _of_layer(op: Op, operands: list[Range]) -> Range | None:
-    x, w = op.operands[0], op.operands[1].constant
+    x, w = op.operands[0], op.operands[1].integers
     bias = op.operands[2].constant if len(op.operands) == 3 else None
     if w is None or (len(op.operands) == 3 and bias is None):
         return None

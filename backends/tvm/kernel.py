@@ -56,7 +56,10 @@ class Kernel:
 
 
 class Family(Protocol):
-    """Kernels of one idea. A module in `kernels/` has one as `FAMILY`."""
+    """Kernels of one idea. A module in `kernels/` has one as `FAMILY`.
+
+    A family whose kernels decode weights has `decodes = True`, and is asked for nothing else.
+    """
 
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
         """The kernels that compute `op` exactly on the target; none if it isn't theirs."""
@@ -73,4 +76,6 @@ def families() -> Iterator[tuple[str, Family]]:
 
 def candidates(op: Op, target: Target) -> list[Kernel]:
     """Every kernel that computes `op` on the target."""
-    return [replace(k, family=name) for name, f in families() for k in f.candidates(op, target)]
+    coded = any(v.type.dtype.book is not None for v in op.operands)
+    fitting = [(name, f) for name, f in families() if getattr(f, "decodes", False) == coded]
+    return [replace(k, family=name) for name, f in fitting for k in f.candidates(op, target)]

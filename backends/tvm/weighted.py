@@ -21,7 +21,7 @@ from tinycc_nn.ops.activation import int8_bounds
 class Weighted:
     """
     window:   the geometry; a dense layer of M rows is M pixels of a 1x1 convolution.
-    weights:  int8, OHWI with I = channels / groups, zero point 0.
+    weights:  OHWI with I = channels / groups, zero point 0; int8, or int16 decoded from codes.
     bias:     int32, one for each output channel.
     """
 
@@ -33,10 +33,10 @@ class Weighted:
 
     @staticmethod
     def of(op: Op) -> Weighted | None:
-        """None if the op is another one, or not int8 with constant, symmetric weights."""
+        """None if the op is another one, or without an int8 result and constant, symmetric weights."""
         if op.name not in ("conv2d", "dense") or op.type.dtype != I8:
             return None
-        x, weights = op.operands[0].type, op.operands[1].constant
+        x, weights = op.operands[0].type, op.operands[1].integers
         quant = op.operands[1].type.quant
         if weights is None or quant is None or quant.zero != 0:
             return None
@@ -73,13 +73,13 @@ class Weighted:
 
     @cached_property
     def _factors(self) -> tuple[Array, int]:
-        x, w, y = (
-            self.op.operands[0].type.quant,
-            self.op.operands[1].type.quant,
-            self.op.type.quant,
-        )
-        assert x is not None and w is not None and y is not None
-        return multipliers(x.scales() * w.scales() / y.scales())
+        x, w = self.op.operands[0].type, self.op.operands[1].type
+        return multipliers(x.steps() * w.steps() / self.op.type.steps())
+
+    @property
+    def multipliers(self) -> Array:
+        """int32[channels] or [1]."""
+        return self._factors[0]
 
     @cached_property
     def largest_sum(self) -> int:

@@ -35,6 +35,12 @@ class Value:
         assert isinstance(blob, Blob)
         return blob.array
 
+    @property
+    def integers(self) -> Array | None:
+        """The constant as numbers to compute with: codes are decoded; None if it isn't a `const`."""
+        stored = self.constant
+        return None if stored is None else self.type.dtype.decode(stored)
+
     def __str__(self) -> str:
         return f"%{self.name}"
 
@@ -105,10 +111,16 @@ class Graph:
         return op
 
     def constant(
-        self, name: str, array: Array, quant: Quant | None = None, *, before: Op | None = None
+        self,
+        name: str,
+        array: Array,
+        quant: Quant | None = None,
+        *,
+        dtype: DType | None = None,
+        before: Op | None = None,
     ) -> Value:
-        """Add a `const` that holds `array` as stored; its type follows from the array."""
-        t = TensorType(DType.of(array), array.shape, quant)
+        """Add a `const` that holds `array` as stored; its type follows from it but for codes."""
+        t = TensorType(dtype or DType.of(array), array.shape, quant)
         return self.add(
             "const",
             [],

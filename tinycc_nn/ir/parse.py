@@ -11,6 +11,7 @@ from tinycc_nn.diagnostics import Span, TinyccError
 from tinycc_nn.ir.graph import Attr, Graph, Value
 from tinycc_nn.ir.syntax import parse_tree, span_of
 from tinycc_nn.ir.types import Blob, DType, Quant, TensorType
+from tinycc_nn.numeric.codes import FORMATS
 
 
 def parse_graph(text: str, blobs: Mapping[str, Blob] | None = None, file: str = "<text>") -> Graph:
@@ -111,15 +112,23 @@ class _Builder:
         return Blob(name, blob.array)
 
     def type(self, node: Any) -> TensorType:
-        name, *dims, quant = node.children
-        try:
-            dtype = DType.parse(str(name))
-        except ValueError as e:
-            raise TinyccError(str(e), self.span(name), "such as f32, i8, i16, i32, u8") from None
+        name, params, *dims, quant = node.children
+        dtype = self.dtype(name, params.children if params is not None else [])
         for d in dims:
             if d is not None and not str(d).isdigit():
                 raise TinyccError(f"'{d}' is not a dimension", self.span(d), "a positive integer")
         return TensorType(dtype, tuple(int(d) for d in dims if d is not None), self.quant(quant))
+
+    def dtype(self, name: Token, params: list[Token]) -> DType:
+        for p in params:
+            if p.type != "BLOB" and not str(p).isdigit():
+                raise TinyccError(f"'{p}' is not a parameter", self.span(p), "0, 1, ...")
+        found = tuple(self.blob(p) if p.type == "BLOB" else int(p) for p in params)
+        try:
+            return DType.of_parts(str(name), found)
+        except ValueError as e:
+            hint = f"such as f32, i8, i16, i32, u8; for weights also {', '.join(FORMATS)}"
+            raise TinyccError(str(e), self.span(name), hint) from None
 
     def quant(self, node: Tree[Token] | None) -> Quant | None:
         if node is None:

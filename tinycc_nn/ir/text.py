@@ -67,5 +67,6 @@ def _blobs(g: Graph) -> Iterator[Blob]:
     for v in values:
         if v.type.quant is not None and isinstance(v.type.quant.scale, Blob):
             yield v.type.quant.scale
+        yield from (p for p in v.type.dtype.params if isinstance(p, Blob))
     for op in g.ops:
         yield from (a for a in op.attrs.values() if isinstance(a, Blob))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tinycc_nn.numeric.codes import CodeBook, code_book, shared
 
 Array = NDArray[Any]
 
@@ -26,18 +29,31 @@ _STORAGE: dict[str, type[np.generic]] = {
 
 @dataclass(frozen=True, slots=True)
 class DType:
-    """An element type by its name in the text form: `f32`, `i8`, `i32`, ...
+    """
+    An element type as in the text form: `f32`, `i8`, ..., or a code for weights: `i4`, `ternary`,
+    `fixed<6,2>`, `posit<5,1>`, `book<@entries#digest>` (see `numeric.codes`).
 
-    `DType.parse` raises ValueError for a name that is not known.
+    An array of codes holds one code in each element, uint8 or uint16; in flash they are packed.
     """
 
     name: str
+    params: tuple[int | Blob, ...] = ()
 
     @staticmethod
     def parse(text: str) -> DType:
-        if text not in _STORAGE:
-            raise ValueError(f"unknown element type '{text}'")
-        return DType(text)
+        """The type of this text, without blobs; ValueError for one that is not known."""
+        match = re.fullmatch(r"([a-z]\w*)(?:<(\d+(?:,\d+)*)>)?", text.replace(" ", ""))
+        if match is None:
+            raise ValueError(f"'{text}' is not an element type")
+        return DType.of_parts(match[1], tuple(int(n) for n in (match[2] or "").split(",") if n))
+
+    @staticmethod
+    def of_parts(name: str, params: tuple[int | Blob, ...] = ()) -> DType:
+        """The type of a name and its parameters; ValueError if there is none."""
+        dtype = DType(name, params)
+        if params or name not in _STORAGE:
+            _book(dtype)
+        return dtype
 
     @staticmethod
     def of(array: Array) -> DType:
@@ -49,19 +65,49 @@ class DType:
 
     @property
     def is_float(self) -> bool:
-        return self.name[0] == "f"
+        return self.name == "f32"
+
+    @property
+    def book(self) -> CodeBook | None:
+        """What the codes of this type stand for; None for a type of plain numbers."""
+        return None if self.name in _STORAGE and not self.params else _book(self)
 
     @property
     def bits(self) -> int:
-        return int(re.sub(r"\D", "", self.name))
+        book = self.book
+        return int(re.sub(r"\D", "", self.name)) if book is None else book.bits
+
+    @property
+    def unit(self) -> float:
+        """The real value of the integer 1 at scale 1."""
+        book = self.book
+        return 1.0 if book is None else book.unit
 
     @property
     def numpy(self) -> np.dtype[Any]:
         """The numpy element type that holds one element."""
-        return np.dtype(_STORAGE[self.name])
+        book = self.book
+        return np.dtype(_STORAGE[self.name]) if book is None else book.storage
+
+    def decode(self, array: Array) -> Array:
+        """The numbers, in units, that stored elements stand for: int16 for codes."""
+        book = self.book
+        return array if book is None else np.asarray(book.values[array])
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name}<{','.join(map(str, self.params))}>" if self.params else self.name
+
+
+@cache
+def _book(dtype: DType) -> CodeBook:
+    blobs = [p for p in dtype.params if isinstance(p, Blob)]
+    if dtype.name == "book":
+        if len(dtype.params) != 1 or not blobs:
+            raise ValueError("a code book is a constant: book<@entries#digest>")
+        return shared(blobs[0].array)
+    if blobs:
+        raise ValueError(f"{dtype.name} takes no constant")
+    return code_book(dtype.name, tuple(p for p in dtype.params if isinstance(p, int)))
 
 
 F32 = DType("f32")
@@ -99,7 +145,7 @@ class Blob:
 @dataclass(frozen=True, slots=True)
 class Quant:
     """
-    real = scale * (stored - zero).
+    real = scale * (stored - zero), or scale * unit * decoded for codes.
 
     `scale` is one positive float (per tensor), or a blob float32[n] with one scale for
     each slice along `axis` (per channel). `zero` is in units of the stored integer.
@@ -149,6 +195,11 @@ class TensorType:
     def nbytes(self) -> int:
         """Bytes of storage; elements under 8 bits are packed."""
         return (self.size * self.dtype.bits + 7) // 8
+
+    def steps(self) -> Array:
+        """float64[n] or [1]: what the stored integer 1 is worth; of codes, what they stand for."""
+        assert self.quant is not None
+        return self.quant.scales() * self.dtype.unit
 
     def with_shape(self, *shape: int) -> TensorType:
         """The same element type and quantization in another shape."""

@@ -90,7 +90,8 @@ def windows(op: Op, x: Array, kernel: tuple[int, int], fill: float) -> Array:
 def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Array:
     """The sums of products: [n, rows, columns, out], int64 if `integer`, else float32.
 
-    Integers come as float32 too, which holds products of centred bytes, and BLAS is fast on it.
+    Integers come as float32 too, which holds products of a centred byte with an int16, and BLAS is
+    fast on it.
     """
     o, kh, kw, per_group = w.shape
     groups = int(number(op, "groups"))
@@ -112,17 +113,17 @@ def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Arr
 
 def finish_int8(op: Op, acc: Array, bias: Array | None) -> Array:
     """int64 accumulators (zero points subtracted) of a weighted op to its int8 result."""
-    x, w, y = op.operands[0].type.quant, op.operands[1].type.quant, op.type.quant
-    assert x is not None and w is not None and y is not None
-    m, shift = multipliers(x.scales() * w.scales() / y.scales())
+    x, w, y = op.operands[0].type, op.operands[1].type, op.type
+    assert y.quant is not None
+    m, shift = multipliers(x.steps() * w.steps() / y.steps())
     if bias is not None:
         acc = acc + bias.astype(np.int64)
-    return requantize(acc, m, shift, y.zero, *int8_bounds(op))
+    return requantize(acc, m, shift, y.quant.zero, *int8_bounds(op))
 
 
 def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
     samples = x.shape[0]
-    images, weight = x.reshape(-1, *x.shape[2:]), w[0]
+    images, weight = x.reshape(-1, *x.shape[2:]), op.operands[1].type.dtype.decode(w[0])
     bias = None if b is None else b[0]
     if op.type.dtype == F32:
         y = accumulate(op, images, weight, 0.0, integer=False)

@@ -78,7 +78,7 @@ def accumulate(op: Op, x: Array, w: Array, *, integer: bool) -> Array:
 
 def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
     samples = x.shape[0]
-    images, weight = x.reshape(-1, *x.shape[2:]), w[0]
+    images, weight = x.reshape(-1, *x.shape[2:]), op.operands[1].type.dtype.decode(w[0])
     bias = None if b is None else b[0]
     if op.type.dtype == F32:
         y = accumulate(op, images, weight, integer=False)

@@ -30,7 +30,7 @@ def infer_dense(op: Op) -> tuple[TensorType, ...]:
 
 
 def run_dense(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
-    rows, weight = x.reshape(-1, x.shape[-1]), w[0]
+    rows, weight = x.reshape(-1, x.shape[-1]), op.operands[1].type.dtype.decode(w[0])
     bias = None if b is None else b[0]
     if op.type.dtype == F32:
         y = rows @ weight.T

@@ -27,8 +27,9 @@ def _infer_quantize(op: Op) -> tuple[TensorType, ...]:
 
 def _infer_dequantize(op: Op) -> tuple[TensorType, ...]:
     x = op.operands[0].type
-    if x.dtype not in (I8, I32) or x.quant is None:
-        raise TinyccError(f"dequantize takes i8 or i32 with a quantization, not {x}", op.loc)
+    if (x.dtype not in (I8, I32) and x.dtype.book is None) or x.quant is None:
+        message = f"dequantize takes i8, i32 or codes with a quantization, not {x}"
+        raise TinyccError(message, op.loc)
     return (TensorType(F32, x.shape),)
 
 
@@ -46,9 +47,10 @@ def _run_quantize(op: Op, x: Array) -> Array:
 
 
 def _run_dequantize(op: Op, x: Array) -> Array:
-    q = op.operands[0].type.quant
+    dtype, q = op.operands[0].type.dtype, op.operands[0].type.quant
     assert q is not None
-    return dequantize(x, scale_of(q, op.type.rank), q.zero)
+    scale = np.asarray(scale_of(q, op.type.rank), np.float32) * np.float32(dtype.unit)
+    return dequantize(dtype.decode(x), np.asarray(scale), q.zero)
 
 
 def requantize_factor(op: Op) -> tuple[int, int]:

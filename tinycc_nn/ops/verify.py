@@ -12,6 +12,9 @@ from tinycc_nn.ops.registry import opdef
 def verify(graph: Graph) -> None:
     """Raise TinyccError at the first op that breaks a rule."""
     known = set(graph.inputs)
+    for v in graph.inputs:
+        if v.type.dtype.book is not None:
+            raise TinyccError(f"the input {v} can't be {v.type.dtype}", hint="only weights can")
     for op in graph.ops:
         d = opdef(op.name, op.loc)
         _check_attributes(op, d)
@@ -21,6 +24,7 @@ def verify(graph: Graph) -> None:
                 raise TinyccError(f"{v} is used before it is defined", op.loc or str(op.result))
             if (op, i) not in v.uses:
                 raise TinyccError(f"{v} does not know its user {op.name}", op.loc)
+        _check_codes(op, d)
         types = d.infer(op)
         if len(types) != len(op.results):
             raise TinyccError(f"{op.name} makes {len(types)} results", op.loc)
@@ -63,6 +67,26 @@ def _check_operand_count(op: Op, d: OpDef) -> None:
     if not least <= len(op.operands) <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
         raise TinyccError(f"{op.name} takes {wanted} operands, not {len(op.operands)}", op.loc)
+
+
+def _check_codes(op: Op, d: OpDef) -> None:
+    """Codes are weights of int8 layers, or are dequantized; nothing else reads or makes them."""
+    where = op.loc or (str(op.result) if op.results else op.name)
+    for r in op.results:
+        if r.type.dtype.book is None:
+            continue
+        if op.name != "const":
+            raise TinyccError(f"{op.name} can't make {r.type.dtype}", where, "only a const can")
+        if r.type.quant is None or r.type.quant.zero != 0:
+            message = f"{r} of {r.type.dtype} needs a scale and the zero point 0"
+            raise TinyccError(message, where, "write q(scale, 0)")
+    for i, v in enumerate(op.operands):
+        if v.type.dtype.book is None:
+            continue
+        layer = d.role(i) == "weight" and d.int8 is Int8.REQUANTIZE and op.type.dtype == I8
+        if not layer and op.name != "dequantize":
+            message = f"{op.name} can't read {v} of {v.type.dtype}"
+            raise TinyccError(message, where, "codes are weights of int8 layers")
 
 
 def _check_result(op: Op, d: OpDef, r: Value, t: TensorType) -> None:

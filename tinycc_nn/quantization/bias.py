@@ -20,7 +20,7 @@ from tinycc_nn.ir.types import Array
 from tinycc_nn.numeric.requantize import dequantize
 from tinycc_nn.ops import emit
 from tinycc_nn.ops.quant import scale_of
-from tinycc_nn.quantization.qdq import stored_constant
+from tinycc_nn.quantization.qdq import codes_of, stored_constant
 from tinycc_nn.reference import run, visit
 
 
@@ -35,6 +35,8 @@ def correct_biases(graph: Graph, inputs: Mapping[str, Array], floats: Mapping[Op
         found = stored_constant(op.operands[1])
         assert found is not None
         stored, quant = found
+        if (coded := codes_of(op.operands[1])) is not None:
+            stored = coded.decode(stored)
         rounded = dequantize(stored, scale_of(quant, w.ndim), quant.zero).reshape(w.shape)
         error = channel_means(op, means[op.operands[0]], rounded - w)
         set_bias(graph, op, (bias_of(op, len(w)) - error).astype(np.float32))

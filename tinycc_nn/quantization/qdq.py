@@ -19,7 +19,7 @@ import numpy as np
 
 from tinycc_nn.calibration import affine
 from tinycc_nn.ir.graph import Attr, Graph, Op, Value
-from tinycc_nn.ir.types import F32, I8, Array, Quant
+from tinycc_nn.ir.types import F32, I8, Array, DType, Quant
 from tinycc_nn.numeric.requantize import quantize
 from tinycc_nn.ops import Int8, emit, is_storage, number, opdef, word
 from tinycc_nn.quantization.weights import quantize_bias
@@ -70,6 +70,13 @@ def stored_constant(v: Value) -> tuple[Array, Quant] | None:
     assert isinstance(perm, tuple)
     axis = None if quant.axis is None else perm.index(quant.axis)
     return array.transpose([int(p) for p in perm]), Quant(quant.scale, quant.zero, axis)
+
+
+def codes_of(v: Value) -> DType | None:
+    """The type of the codes that `v` is the dequantization of."""
+    dequantized = v.owner is not None and v.owner.name == "dequantize"
+    dtype = v.owner.operands[0].type.dtype if v.owner is not None and dequantized else None
+    return dtype if dtype is not None and dtype.book is not None else None
 
 
 def _stored(v: Value) -> Array | None:
@@ -187,7 +194,9 @@ class _Fusion:
     def _parameters(self, op: Op, at: Op, x: Quant) -> list[Value] | None:
         """The weight and bias of a layer as int8 and int32 constants."""
         weight = stored_constant(op.operands[1])
-        if weight is None or weight[0].dtype != np.int8 or weight[1].axis not in (None, 0):
+        coded = codes_of(op.operands[1])
+        is_stored = weight is not None and (weight[0].dtype == np.int8 or coded is not None)
+        if weight is None or not is_stored or weight[1].axis not in (None, 0):
             return None
         array, quant = weight
         sx = float(x.scales()[0])
@@ -195,7 +204,8 @@ class _Fusion:
             bias = self._bias(op, sx, quant.scales())
         except OverflowError:
             return None
-        parameters = [self.graph.constant(op.operands[1].name, array, quant, before=at)]
+        name = op.operands[1].name
+        parameters = [self.graph.constant(name, array, quant, dtype=coded, before=at)]
         if bias is not None:
             parameters.append(self.graph.constant(op.operands[2].name, bias, before=at))
         return parameters if len(parameters) == len(op.operands) - 1 else None

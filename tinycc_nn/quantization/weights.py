@@ -1,4 +1,4 @@
-"""Weights as int8 and biases as int32, at scales that the requantization can follow."""
+"""Weights as int8 (or more bits) and biases as int32, at scales that the requantization can follow."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ MULTIPLIER_BITS = 8
 """At least so many bits are kept in the multiplier of a channel whose weights are tiny."""
 
 
-def weight_scales(w: Array, *, per_channel: bool) -> Array:
-    """float64[n] (or [1]): greatest magnitude of float32[n, ...] over 127; 0 where all are zero."""
-    largest = np.abs(w.astype(np.float64)).reshape(len(w), -1).max(axis=1) / 127
+def weight_scales(w: Array, *, per_channel: bool, bits: int = 8) -> Array:
+    """float64[n] (or [1]): greatest magnitude of float32[n, ...] over the greatest integer (127 for
+    8 bits); 0 where all are zero."""
+    most = 2 ** (bits - 1) - 1
+    largest = np.abs(w.astype(np.float64)).reshape(len(w), -1).max(axis=1) / most
     return np.asarray(largest if per_channel else largest.max(keepdims=True))
 
 
@@ -37,11 +39,16 @@ def guard_scales(scales: Array, bias: Array | None, sx: float, sy: float) -> Arr
     return np.maximum(out, sy / sx * 2.0 ** (MULTIPLIER_BITS - shift))
 
 
-def quantize_weight(name: str, w: Array, scales: Array) -> tuple[Array, Quant]:
-    """float32[n, ...] to int8 in -127..127 at scales float64[n] (axis 0) or [1]; zero is 0."""
+def quantize_weight(name: str, w: Array, scales: Array, bits: int = 8) -> tuple[Array, Quant]:
+    """float32[n, ...] to integers at scales float64[n] (axis 0) or [1]; zero is 0.
+
+    int8 in -127..127 for 8 bits, otherwise codes of fixed<bits,0> as uint16, bits > 8.
+    """
+    most = 2 ** (bits - 1) - 1
     kept = scales.astype(np.float32)
     steps = kept.astype(np.float64).reshape(-1, *[1] * (w.ndim - 1))
-    stored = np.clip(np.rint(w / steps), -127, 127).astype(np.int8)
+    integers = np.clip(np.rint(w / steps), -most, most).astype(np.int64)
+    stored = integers.astype(np.int8) if bits == 8 else (integers % 2**bits).astype(np.uint16)
     if len(kept) == 1:
         return stored, Quant(float(kept[0]))
     return stored, Quant(Blob(f"{name}.scale", kept), 0, 0)

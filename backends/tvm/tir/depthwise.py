@@ -41,7 +41,7 @@ def depthwise_dsp(
     plane = Plane(window, min(rows or window.out_height, window.out_height), wide=True)
     clear = plane.clear(input_zero)
     fill = plane.fill(input_zero)
-    compute = _compute(plane, requantize, columns)
+    compute = plane_kernel(plane, requantize, columns)
     return Template(
         f"depthwise-{plane.rows}x{columns}",
         lambda: _function(plane, requantize, clear[0], fill[0], compute[0]),
@@ -68,7 +68,7 @@ def _row_words(kernel_width: int) -> int:
     return max(1, kernel_width // 2) + (kernel_width - 1) // 2
 
 
-def _compute(plane: Plane, requantize: Requantize, columns: int) -> tuple[str, str]:
+def plane_kernel(plane: Plane, requantize: Requantize, columns: int) -> tuple[str, str]:
     """``f(scratch, weights, bias, multiplier, y)``: the output rows of one channel."""
     w = plane.window
     columns = min(columns, w.out_width)

@@ -43,9 +43,15 @@ def wide(window: Window, zero: int, pixels: int) -> tuple[str, str]:
     )
 
 
-def narrow(window: Window, zero: int, pixels: int) -> tuple[str, str]:
-    """``f(x, first, scratch)``: ``pixels`` output pixels from number ``first``, as int8."""
-    body = f"    int8_t *d = scratch + p * {window.depth};\n" + _rows(window, _Narrow(zero))
+def narrow(window: Window, zero: int, pixels: int, pitch: int = 0) -> tuple[str, str]:
+    """``f(x, first, scratch)``: ``pixels`` output pixels from number ``first``, as int8.
+
+    They lie ``pitch`` bytes apart, filled up with zeros; 0: without gaps.
+    """
+    pitch = pitch or window.depth
+    body = f"    int8_t *d = scratch + p * {pitch};\n" + _rows(window, _Narrow(zero))
+    if pitch > window.depth:
+        body += f"    __builtin_memset(d, 0, {pitch - window.depth});\n"
     return micro_kernel("columns8", _SIGNATURE, _pixels(body, pixels), f"im2col of {pixels} pixels")
 
 

@@ -1,0 +1,125 @@
+"""coded: convolution, depthwise and dense layers whose weights are codes of a few bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from tinycc_nn.backends.tvm.kernel import Code, Kernel
+from tinycc_nn.backends.tvm.tir.coded import Coded
+from tinycc_nn.backends.tvm.tir.coded_depthwise import CodedDepthwise
+from tinycc_nn.backends.tvm.tir.codes import Decoder
+from tinycc_nn.backends.tvm.tir.packing import Blocking
+from tinycc_nn.backends.tvm.tir.template import folded_bias
+from tinycc_nn.backends.tvm.weighted import Weighted
+from tinycc_nn.ir.graph import Op
+from tinycc_nn.numeric.codes import CodeBook
+from tinycc_nn.target import Target
+
+BLOCKS = ((1, 2), (1, 4), (2, 2), (2, 3), (2, 4))
+STRIPS = (8, 32, 128)
+"""Output pixels for which a weight is decoded once, where receptive fields are laid out."""
+
+DECODE = {True: 3.5, False: 4.5}
+"""Instructions to decode a weight: by shifts, by a table."""
+
+DECODE_ALONE = 12.0
+"""The same in a depthwise layer, one by one."""
+
+REQUANTIZE = 6
+CYCLES_PER_INSTRUCTION = {True: 1.25, False: 1.4}
+"""With the DSP extension, without."""
+
+
+class CodedFamily:
+    """Blocks of pixels x channels on weights that are decoded in scratch memory."""
+
+    decodes = True
+
+    def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
+        if (layer := Weighted.of(op)) is None or (book := op.operands[1].type.dtype.book) is None:
+            return
+        if layer.is_depthwise:
+            yield from _depthwise(layer, book, target)
+        elif layer.groups == 1:
+            yield from _products(layer, book, target)
+
+
+def _products(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kernel]:
+    window = layer.window
+    pixels = window.pixels
+    for block in BLOCKS:
+        if block[0] > pixels:
+            continue
+        for strip in sorted({_balanced(pixels, s) for s in (*STRIPS, pixels)}):
+            coded = Coded(
+                window, len(layer.weights), layer.input_zero, layer.requantize, Decoder.of(book),
+                Blocking(*block), strip, target.dsp,
+            )  # fmt: skip
+            if strip == pixels or (coded.staged and strip >= block[0]):
+                yield _kernel(layer, book, coded)
+
+
+def _balanced(pixels: int, strip: int) -> int:
+    """About so many pixels, so that all strips are nearly full."""
+    return -(-pixels // -(-pixels // strip))
+
+
+def _kernel(layer: Weighted, book: CodeBook, coded: Coded) -> Kernel:
+    p, n = coded.blocking.pixels, coded.blocking.channels
+    inner = n / 2 + 0.75 * p + p * n / 2 if coded.dsp else n + p + p * n + 3
+    strips = -(-coded.window.pixels // coded.strip)
+    groups = -(-coded.channels // n)
+    blocks = -(-coded.strip // p) * (coded.depth * inner + 8 + p * n * REQUANTIZE)
+    fill = coded.strip * (coded.depth + 10) if coded.staged else 0
+    decode = coded.depth * n * DECODE[book.signed]
+    total = strips * (fill + groups * (decode + blocks + 15))
+    kind = "-dsp" if coded.dsp else ""
+    table = 0 if book.signed else book.values.nbytes
+    return Kernel(
+        f"coded{kind}-{p}x{n}-{coded.strip}",
+        partial(_code, layer, book, coded),
+        4 * coded.words + table + layer.bias.nbytes + 4 * layer.requantize.channels(coded.channels),
+        300 + 12 * p * n + 8 * coded.decoder.period,
+        total * CYCLES_PER_INSTRUCTION[coded.dsp],
+        coded.scratch,
+    )
+
+
+def _depthwise(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kernel]:
+    w = layer.window
+    dsp = target.dsp and w.dilation == (1, 1) and max(w.kernel) <= 7
+    for rows in sorted({w.out_height, min(8, w.out_height)}):
+        coded = CodedDepthwise(
+            w, layer.input_zero, layer.requantize, Decoder.of(book), rows, dsp
+        )  # fmt: skip
+        strips = coded.plane.strips
+        overlap = 1 + max(0, w.kernel[0] - w.stride[0]) / (rows * w.stride[0])
+        instructions = layer.macs * (2.0 if dsp else 4.5) + layer.op.type.size * REQUANTIZE
+        instructions += w.height * w.width * w.channels * 3.5 * overlap
+        instructions += strips * layer.weights.size * DECODE_ALONE
+        yield Kernel(
+            f"coded-depthwise{'-dsp' if dsp else ''}-{rows}",
+            partial(_code, layer, book, coded),
+            _codes_bytes(layer, book) + layer.bias.nbytes + layer.multipliers.nbytes,
+            700 if dsp else 400,
+            instructions * CYCLES_PER_INSTRUCTION[dsp],
+            coded.plane.nbytes,
+        )
+
+
+def _codes_bytes(layer: Weighted, book: CodeBook) -> int:
+    return -(-layer.weights.size * book.bits // 8) + (0 if book.signed else book.values.nbytes)
+
+
+def _code(layer: Weighted, book: CodeBook, coded: Coded | CodedDepthwise) -> Code:
+    stored = layer.op.operands[1].constant
+    assert stored is not None
+    codes = coded.pack(stored.reshape(layer.weights.shape))
+    tables = [] if book.signed else [book.values]
+    bias = folded_bias(layer.bias, layer.weights, layer.input_zero)
+    constants = (codes, *tables, bias, layer.multipliers)
+    return Code(coded.function(), constants, tuple(coded.micro_kernels().values()))
+
+
+FAMILY = CodedFamily()

@@ -1,0 +1,67 @@
+"""The text of a weight format as a user writes it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tinycc_nn.diagnostics import nearest
+from tinycc_nn.ir.types import DType
+from tinycc_nn.numeric.codes import FORMATS
+
+EXAMPLES = (
+    "i2",
+    "i3",
+    "i4",
+    "i5",
+    "i6",
+    "i7",
+    "ternary",
+    "binary",
+    "fixed",
+    "posit",
+    "book",
+    "auto",
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One of: a format, a number of shared weights, a mean number of bits to choose formats for."""
+
+    dtype: DType | None = None
+    entries: int | None = None
+    budget: float | None = None
+
+    @property
+    def bits(self) -> int:
+        """Of a code, for a format and for shared weights."""
+        if self.dtype is not None:
+            return self.dtype.bits
+        assert self.entries is not None
+        return (self.entries - 1).bit_length()
+
+    def __str__(self) -> str:
+        return str(self.dtype) if self.dtype is not None else f"book<{self.entries}>"
+
+
+def parse_wish(text: str) -> Wish:
+    """`i4` (or `int4`), `posit<5,1>`, `book<16>`, `auto:5`, ...; ValueError for anything else."""
+    text = text.replace(" ", "")
+    text = re.sub(r"^int(?=\d)", "i", text)
+    if match := re.fullmatch(r"auto:(\d+(?:\.\d+)?)", text):
+        budget = float(match[1])
+        if not 2 <= budget <= 8:
+            raise ValueError(f"auto:{match[1]}: the mean number of bits must be 2..8")
+        return Wish(budget=budget)
+    if match := re.fullmatch(r"book<(\d+)>", text):
+        entries = int(match[1])
+        if not 2 <= entries <= 256:
+            raise ValueError(f"{text}: a code book has 2..256 entries")
+        return Wish(entries=entries)
+    stem = re.split(r"[<:]", text)[0]
+    if stem not in EXAMPLES:
+        hint = nearest(stem, EXAMPLES)
+        known = f"{', '.join(FORMATS)}, book<k>, auto:<bits>"
+        raise ValueError(f"unknown number format '{text}': {hint} ({known})")
+    return Wish(dtype=DType.parse(text))
