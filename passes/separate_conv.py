@@ -1,0 +1,95 @@
+"""
+separate-conv: a convolution as a depthwise and a 1x1 convolution.
+
+    %y = conv2d %x, %w, %b {pad=[1,1,1,1]}   ->   %d = conv2d %x, %u {groups=16, pad=[1,1,1,1]}
+                                                  %y = conv2d %d, %v, %b'
+
+u has one filter for each of the 16 input channels (terms=1) or several, whose results v sums. The
+filters are those that change the output least on calibration data, channel by channel; then all
+layers are fitted to what they computed before. A layer for which two would take more MACs than
+one stays as it is. On float graphs; quantize comes after.
+
+Sources: Guo et al., "Network Decoupling: From Regular to Depthwise Separable Convolutions", 2018;
+Jaderberg et al., "Speeding up Convolutional Neural Networks with Low Rank Expansions", 2014.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinycc_nn.diagnostics import TinyccError
+from tinycc_nn.ir.graph import Graph, Op
+from tinycc_nn.ir.types import Array
+from tinycc_nn.ops import number
+from tinycc_nn.passes._split import Splitting, layers_to_split
+from tinycc_nn.pipeline import Context, Pass, option
+from tinycc_nn.pruning.factors import most_rank, separable
+from tinycc_nn.pruning.layers import bias_of
+
+
+@dataclass(frozen=True)
+class SeparateConv(Pass):
+    keeps_values: ClassVar[bool] = False
+
+    terms: int = option(1, "depthwise filters of each input channel", choices=(1, 2, 3))
+    layers: tuple[str, ...] = option((), "names of layers; none for all that can be split")
+    calibrate: bool = option(
+        True, "weigh errors by calibration data and fit all layers; false: the weights alone"
+    )
+
+    def __post_init__(self) -> None:
+        if self.terms < 1:
+            raise ValueError("terms must be at least 1")
+
+    def apply(self, graph: Graph, context: Context) -> None:
+        graph.sweep()
+        layers = layers_to_split(graph, self.name(), self.layers, _why_not)
+        cheaper = [op for op in layers if self.terms <= _most(op)]
+        if not cheaper:
+            op = max(layers, key=_most)
+            hint = f"{op.result} takes no more MACs up to terms={_most(op)}"
+            message = "separate-conv: no layer would get cheaper"
+            raise TinyccError(message, str(op.result), hint)
+        split = Splitting.start(graph, context, self.name(), measured=self.calibrate)
+        found: dict[Op, tuple[Array, Array]] = {}
+
+        def see(op: Op, x: Array | None) -> None:
+            w = op.operands[1].constant
+            assert w is not None
+            out, kh, kw, c = w.shape
+            patches = None if x is None else x.reshape(-1, kh * kw, c)
+            found[op] = separable(w.astype("float64").reshape(out, kh * kw, c), patches, self.terms)
+
+        split.each(cheaper, see)
+        for op, (depth, point) in found.items():
+            _separate(split, op, depth, point)
+        split.fit()
+
+
+def _why_not(op: Op) -> str:
+    w = op.operands[1].type.shape
+    if op.name != "conv2d" or w[1] * w[2] == 1:
+        return "it has no window"
+    if number(op, "groups") != 1:
+        return f"it has {int(number(op, 'groups'))} groups"
+    return "" if _most(op) else f"{w[0]} filters of {w[1]}x{w[2]}: two layers take more MACs"
+
+
+def _most(op: Op) -> int:
+    """The terms up to which two layers take no more MACs than one."""
+    out, kh, kw, _ = op.operands[1].type.shape
+    return most_rank(kh * kw, out)
+
+
+def _separate(split: Splitting, op: Op, depth: Array, point: Array) -> None:
+    """Replace one layer by two."""
+    out, kh, kw, c = op.operands[1].type.shape
+    channels = depth.shape[0] * depth.shape[1]
+    window = {k: v for k, v in op.attrs.items() if not k.startswith("act")} | {"groups": c}
+    act = {k: v for k, v in op.attrs.items() if k.startswith("act")}
+    x, name, result = op.operands[0], op.operands[1].name, op.result.name
+    u = (f"{name}.depth", depth.reshape(channels, kh, kw, 1))
+    v = (f"{name}.point", point.reshape(out, 1, 1, channels))
+    deep = split.emit(op, "conv2d", x, u, window, f"{result}.depth")
+    split.replace(op, split.emit(op, "conv2d", deep, v, act, result), bias_of(op))
