@@ -19,6 +19,10 @@ from tinycc_nn.target import Target
 GROWTH = 1.35
 """Below -O3 all constants may take so many times what the smallest kernels take."""
 
+PATIENCE = 8000
+"""At -Os, the bytes that it may take to save as many cycles as the fastest network needs: without
+it a layer would become ten times slower to save a hundred bytes."""
+
 APPLICATION_BYTES = 1536
 """Kept free of flash for start-up code, NAME_run and the compiler's library."""
 
@@ -82,10 +86,18 @@ class Choices:
             for op, k in taken.items()
         }
 
+    def frugal(self) -> dict[Op, Choice]:
+        """For each op a kernel with the least scratch, in place where one is."""
+        return {
+            op: Choice(op, min(cs, key=lambda c: (c.kernel.scratch, c.kernel.cycles)).kernel, ())
+            for op, cs in self.allowed.items()
+        }
+
     def _best(self, layers: list[list[Kernel]]) -> list[Kernel]:
         smallest = [min(ks, key=lambda k: (footprint(k), k.cycles, k.name)) for ks in layers]
         if self.options.level == "Os":
-            return smallest
+            whole = sum(min(k.cycles for k in ks) for ks in layers)
+            return [min(ks, key=lambda k: (_patience(k, whole), k.name)) for ks in layers]
         least = sum(min(k.constants for k in kernels) for kernels in layers)
         constants = inf if self.options.level == "O3" else GROWTH * least
         limit = self.options.max_flash
@@ -119,6 +131,11 @@ def _allowed(op: Op, fitting: Sequence[Candidate], options: BackendOptions) -> S
         hint = nearest(forced, [c.kernel.name for c in fitting])
         raise TinyccError(f"no kernel '{forced}' fits this layer", op.result.name, hint)
     return named
+
+
+def _patience(kernel: Kernel, whole: float) -> float:
+    """What -Os makes small: bytes, and cycles in units of a network's whole."""
+    return footprint(kernel) + PATIENCE * kernel.cycles / whole
 
 
 def _check_left(left: Mapping[Op, Sequence[Candidate]]) -> None:

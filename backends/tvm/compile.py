@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from math import inf
 
 from tinycc_nn.backend import Artifact, BackendOptions, Effort, Observe, Tuned
 from tinycc_nn.backends.tvm.allocate import Allocation, allocate, scratch_name
-from tinycc_nn.backends.tvm.choose import Choice, Choices
+from tinycc_nn.backends.tvm.choose import Choices
 from tinycc_nn.backends.tvm.emit import emit
 from tinycc_nn.backends.tvm.kernel import Kernel
 from tinycc_nn.backends.tvm.tuning.tune import tune
@@ -16,6 +17,10 @@ from tinycc_nn.schedule import best_order, steps
 from tinycc_nn.target import Target
 
 __all__ = ["TvmBackend", "scratch_name"]
+
+GROWTH = 1.25
+SPARE_BYTES = 2048
+"""Below -O3 the arena may grow so many times, or by so many bytes, for the sake of speed."""
 
 STACK_BYTES = 512
 """Kept free of RAM: the stack is known only when the C is built."""
@@ -28,12 +33,13 @@ class TvmBackend:
         """Generate C. TinyccError names every op that no kernel of the target takes, LimitError
         those that no kernel computes in the RAM of `options`."""
         choices = Choices.of(steps(graph), target, options)
+        room = _room(graph, choices, options)
         banned: set[Kernel] = set()
         while True:
             taken = choices.take(banned)
             order = best_order(graph, lambda op: taken[op].kernel.scratch)  # noqa: B023
             allocation = allocate(graph, order, taken)
-            too_large = _too_large(graph, order, taken, allocation, options.max_ram)
+            too_large = _too_large(order, allocation, room)
             if not too_large:
                 return emit(graph, order, taken, allocation, options)
             for op in too_large:
@@ -51,18 +57,23 @@ class TvmBackend:
         return tune(graph, target, options, effort, observe)
 
 
-def _too_large(
-    graph: Graph,
-    order: Sequence[Op],
-    taken: Mapping[Op, Choice],
-    allocation: Allocation,
-    max_ram: int | None,
-) -> list[Op]:
-    """The ops at whose steps most bytes live, if the arena and the caller's buffers exceed it."""
-    if max_ram is None:
-        return []
-    buffers = sum(v.type.nbytes for v in (*graph.inputs, *graph.outputs))
-    room = max_ram - STACK_BYTES - buffers
+def _room(graph: Graph, choices: Choices, options: BackendOptions) -> float:
+    """Bytes that the arena may take: what the user's limit leaves beside the stack and the caller's
+    buffers, and below -O3 not much more than the network needs with the least scratch."""
+    room = inf
+    if options.max_ram is not None:
+        buffers = sum(v.type.nbytes for v in (*graph.inputs, *graph.outputs))
+        room = options.max_ram - STACK_BYTES - buffers
+    if options.level == "O3":
+        return room
+    frugal = choices.frugal()
+    order = best_order(graph, lambda op: frugal[op].kernel.scratch)
+    least = allocate(graph, order, frugal).plan.size
+    return min(room, max(GROWTH * least, least + SPARE_BYTES))
+
+
+def _too_large(order: Sequence[Op], allocation: Allocation, room: float) -> list[Op]:
+    """The ops at whose steps most bytes live, if the arena exceeds its room."""
     if allocation.plan.size <= room:
         return []
     live = live_bytes(allocation.plan.buffers)
