@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.kernel_network import Int8, Layer, network, random_inputs
 from tinycc_nn.backends.tvm.tir.depthwise_thumb1 import depthwise_thumb1, fits
+from tinycc_nn.backends.tvm.tir.depthwise_unrolled import depthwise_unrolled
 from tinycc_nn.backends.tvm.tir.packing import Blocking
 from tinycc_nn.backends.tvm.tir.template import Requantize, Window
 from tinycc_nn.backends.tvm.tir.thumb1 import LARGEST_DEPTH, gemm_thumb1
@@ -79,9 +80,11 @@ def gemm_layers(draw: st.DrawFn) -> Layer:
 
 @st.composite
 def depthwise_layers(draw: st.DrawFn) -> Layer:
-    window = draw(windows(5).filter(fits))
-    zero, requantize = draw(zeros), draw(requantizers())
-    template = depthwise_thumb1(window, zero, requantize)
+    window, zero, requantize = draw(windows(5)), draw(zeros), draw(requantizers())
+    if fits(window) and draw(st.booleans()):
+        template = depthwise_thumb1(window, zero, requantize)
+    else:
+        template = depthwise_unrolled(window, zero, requantize, draw(st.integers(1, 6)))
     in_place, seed = template.in_place, draw(zeros) + 128
     layer = Layer(template, window, window.channels, zero, requantize, True, in_place, seed)
     return extreme(layer) if requantize.shift == 32 and draw(st.booleans()) else layer

@@ -27,6 +27,9 @@ REQUANTIZE = 12
 """Instructions from a sum to a stored int8; three times as many without a long multiplication."""
 
 CYCLES_PER_INSTRUCTION = 1.4
+SLOW_CYCLES_PER_INSTRUCTION = 1.95
+"""Where a multiply-accumulate takes two cycles and a loaded byte is used at once: Cortex-M3."""
+
 DEPTHWISE_INSTRUCTIONS = 5.0
 """For a product, where each input element and weight is loaded for it alone."""
 
@@ -39,7 +42,7 @@ class Scalar:
             return
         finish = REQUANTIZE * (3 if target.cpu in THUMB_1 else 1)
         if layer.is_depthwise:
-            yield from _depthwise(layer, finish)
+            yield from _depthwise(layer, finish, _cycles_per_instruction(target))
         elif layer.groups == 1:
             yield from _gemm(layer, target, finish)
 
@@ -67,14 +70,19 @@ def _gemm(layer: Weighted, target: Target, finish: int) -> Iterable[Kernel]:
                 total += w.pixels * w.depth * 1.2
             text = 150 + 24 * pixels * channels + (150 if template.scratch else 0)
             name = template.name if direct else f"{template.name}-staged"
-            cycles = total * CYCLES_PER_INSTRUCTION
+            cycles = total * _cycles_per_instruction(target)
             yield layer.kernel(template, layer.weights.nbytes, cycles, text, name)
 
 
-def _depthwise(layer: Weighted, finish: int) -> Iterable[Kernel]:
+def _cycles_per_instruction(target: Target) -> float:
+    slow = not target.dsp and target.cpu not in THUMB_1
+    return SLOW_CYCLES_PER_INSTRUCTION if slow else CYCLES_PER_INSTRUCTION
+
+
+def _depthwise(layer: Weighted, finish: int, rate: float) -> Iterable[Kernel]:
     template = depthwise_scalar(layer.window, layer.input_zero, layer.requantize)
     total = layer.macs * DEPTHWISE_INSTRUCTIONS + layer.op.type.size * finish
-    yield layer.kernel(template, layer.weights.nbytes, total * CYCLES_PER_INSTRUCTION, 350)
+    yield layer.kernel(template, layer.weights.nbytes, total * rate, 350)
 
 
 FAMILY = Scalar()

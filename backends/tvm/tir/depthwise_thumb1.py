@@ -9,10 +9,8 @@ sum is ``F - 2^16 H``, the lower row's is H.
 
 from __future__ import annotations
 
-from typing import Any
-
-from tinycc_nn.backends.tvm.lower import load_tvm
 from tinycc_nn.backends.tvm.tir.depthwise_scalar import pack_channels
+from tinycc_nn.backends.tvm.tir.depthwise_unrolled import SIGNATURE, channelwise
 from tinycc_nn.backends.tvm.tir.plane import Plane
 from tinycc_nn.backends.tvm.tir.template import Requantize, Template, Window, micro_kernel
 from tinycc_nn.backends.tvm.tir.thumb1 import ARMV6M, OFFSET
@@ -47,7 +45,7 @@ def depthwise_thumb1(window: Window, input_zero: int, requantize: Requantize) ->
     scratch = 4 * (taps + plane.in_rows * plane.pitch)
     return Template(
         "depthwise-thumb1",
-        lambda: _function(window, requantize, scratch, (clear[0], fill[0], channel[0])),
+        lambda: channelwise(window, requantize, scratch, (clear[0], fill[0], channel[0])),
         pack_channels,
         dict([clear, fill, channel]),
         scratch,
@@ -142,11 +140,7 @@ def _channel(plane: Plane, requantize: Requantize) -> tuple[str, str]:
         text += "" if both else "      }\n"
         text += f"      y += {columns * w.channels};\n      v += {columns * w.stride[1]};\n    }}\n"
     text += f"    line += {plane.pitch * w.stride[0]};\n  }}\n"
-    signature = (
-        "int8_t *scratch, const int8_t *w, const int32_t *bias, const int32_t *multiplier, "
-        "int8_t *y"
-    )
-    return micro_kernel("channel", signature, text, "one channel, two rows at a time")
+    return micro_kernel("channel", SIGNATURE, text, "one channel, two rows at a time")
 
 
 def _sums(plane: Plane, columns: int) -> str:
@@ -186,29 +180,3 @@ def _sums(plane: Plane, columns: int) -> str:
         f"      __asm__ volatile(\n{body}        : {', '.join(outputs)}\n"
         f'        : [taps] "l"(taps)\n        : "cc", "memory");\n#else\n{portable}#endif\n'
     )
-
-
-def _function(
-    window: Window, requantize: Requantize, scratch: int, names: tuple[str, str, str]
-) -> Any:
-    load_tvm()
-    from tvm.script.ir_builder import IRBuilder
-    from tvm.tirx.script import builder as T
-
-    clear, fill, channel = names
-    channels, taps = window.channels, window.kernel[0] * window.kernel[1]
-    with IRBuilder() as builder, T.prim_func(s_tir=True):
-        x = T.arg("x", T.Buffer((window.height * window.width * channels,), "int8"))
-        w = T.arg("weights", T.Buffer((channels * taps,), "int8"))
-        b = T.arg("bias", T.Buffer((channels,), "int32"))
-        m = T.arg("multiplier", T.Buffer((requantize.channels(channels),), "int32"))
-        y = T.arg("y", T.Buffer((window.pixels * channels,), "int8"))
-        s = T.arg("scratch", T.Buffer((scratch,), "int8"))
-        at = T.address_of
-        T.evaluate(T.call_extern("void", clear, at(s[0])))
-        with T.serial(channels) as c:
-            factor = m[c] if requantize.per_channel else m[0]
-            T.evaluate(T.call_extern("void", fill, at(x[c]), at(s[0])))
-            numbers = (at(w[c * taps]), at(b[c]), at(factor), at(y[c]))
-            T.evaluate(T.call_extern("void", channel, at(s[0]), *numbers))
-    return builder.get()
