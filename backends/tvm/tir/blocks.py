@@ -101,7 +101,8 @@ def quads(block: Block, requantize: Requantize, unroll: int) -> tuple[str, str]:
     ) + "    x += 4;\n"  # fmt: skip
     names = ["u", *(f"s{half}{p}" for half in (0, 1) for p in pixels), *sums.names()]
     fours = -(-block.depth // 4)
-    text = "  const tcnn_word *w = weights;\n" if fours else ""
+    unread = "  (void)x;\n  (void)weights;\n"
+    text = "  const tcnn_word *w = weights;\n" if fours else unread
     text += sums.start()
     text += unrolled(load + sums.four(), names, fours, unroll, "const int8_t", 4)
     text += sums.finish(requantize, block.stride)
