@@ -19,13 +19,13 @@ from tinycc_nn.target import Target
 
 BLOCKS = ((1, 4), (2, 2), (2, 3))
 UNROLL = 8
-LARGEST_BIAS = 2**30
+LARGEST_BIAS = 2**29
 """With it the folded bias fits int32 for every depth that is allowed."""
 
 SMALL = 2**29
 """Sums for which the requantization without long multiplication is short."""
 
-REQUANTIZE = 32
+REQUANTIZE = 28
 """Cycles from a sum to a stored int8."""
 
 STAGE = 10
@@ -38,14 +38,14 @@ class Thumb1:
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
         if target.cpu not in THUMB_1 or (layer := Weighted.of(op)) is None:
             return
-        if layer.weights.dtype != np.int8:
+        largest = int(np.abs(layer.bias.astype(np.int64)).max())
+        if layer.weights.dtype != np.int8 or largest > LARGEST_BIAS:
             return
         if layer.is_depthwise and fits(layer.window):
             yield _depthwise(layer)
-        if layer.groups != 1:
+        if layer.groups != 1 or layer.window.depth > LARGEST_DEPTH:
             return
-        small = layer.window.depth <= LARGEST_DEPTH and np.abs(layer.bias).max() <= LARGEST_BIAS
-        for pixels, channels in BLOCKS if small else ():
+        for pixels, channels in BLOCKS:
             if pixels <= layer.window.pixels:
                 yield _kernel(layer, Blocking(pixels, channels, UNROLL))
 
