@@ -6,8 +6,8 @@ output errors have one unit in the whole network.
 
 Sources: Li et al., "Pruning Filters for Efficient ConvNets", 2017 (l1); Liu et al., "Learning
 Efficient Convolutional Networks through Network Slimming", 2017 (batch-norm scales); Luo, Wu,
-Lin, "ThiNet", 2017 (what the next layer gets from a channel); Fang et al., "DepGraph", 2023
-(scores of groups).
+Lin, "ThiNet", 2017 (what the next layer gets from a channel, greedily); Frantar, Alistarh, "Optimal
+Brain Compression", 2022 (the update of the inverse); Fang et al., "DepGraph", 2023 (groups).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import numpy as np
 from tinycc_nn.channels import Group, channel_count, is_depthwise, is_mixing
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import Array
-from tinycc_nn.pruning.layers import real
-from tinycc_nn.pruning.samples import compute, sample_count
-from tinycc_nn.reference import visit
+from tinycc_nn.pruning.layers import is_layer, real, weights_of
+from tinycc_nn.pruning.least_squares import moments
+from tinycc_nn.pruning.reconstruct import walk
+from tinycc_nn.pruning.samples import compute, pick, rows_of, sample_count
 
 Criterion = Literal["l1", "l2", "bn-scale", "activation", "sensitivity"]
 MEASURED = ("activation", "sensitivity")
@@ -30,6 +31,8 @@ MEASURED = ("activation", "sensitivity")
 RELATIVE = ("l1", "l2", "activation")
 """Criteria whose scores can only be compared within a layer."""
 SENSITIVITY_SAMPLES = 32
+MOST_INPUTS = 2048
+"""Of a weight matrix, up to which channels are looked at one after the other."""
 
 
 def group_scores(
@@ -53,7 +56,7 @@ def group_scores(
         case "bn-scale":
             return _mean_over_group(groups, _bn_scales(graph))
         case "activation":
-            return _sum_over_group(groups, _energies(graph, inputs, compensated=compensated))
+            return _sum_over_group(groups, _shares(graph, inputs, compensated=compensated))
         case "sensitivity":
             return _output_errors(graph, groups, inputs)
 
@@ -90,31 +93,55 @@ def _bn_scales(graph: Graph) -> dict[Value, Array]:
     return {v: np.abs(a.astype(np.float64)) for v, a in gammas.items() if a is not None}
 
 
-def _energies(
-    graph: Graph, inputs: Mapping[str, Array], *, compensated: bool
-) -> dict[Value, Array]:
+def _shares(graph: Graph, inputs: Mapping[str, Array], *, compensated: bool) -> dict[Value, Array]:
     """Of each channel, the share that it has in the energy of the layers that read it."""
-    readers = [op for op in graph.ops if is_mixing(op)]
-    sums = {op.operands[0]: np.zeros((2, channel_count(op.operands[0]))) for op in readers}
-    counts = dict.fromkeys(sums, 0)
-
-    def see(v: Value, a: Array) -> None:
-        if v in sums:
-            rows = real(v, a).reshape(-1, a.shape[-1])
-            sums[v] += np.stack([rows.sum(axis=0), np.square(rows).sum(axis=0)])
-            counts[v] += len(rows)
-
-    visit(graph, inputs, see)
+    samples = sample_count(inputs)
     found: dict[Value, Array] = {}
-    for op in readers:
-        v, w = op.operands[0], op.operands[1].constant
-        assert w is not None
-        mean, square = sums[v] / counts[v]
-        energy = square - mean**2 if compensated else square
-        taps = np.square(real(op.operands[1], w)).reshape(-1, w.shape[-1]).sum(axis=0)
-        share = np.maximum(energy, 0) * taps
-        found[v] = found.get(v, 0) + share / (share.sum() or 1.0)
+
+    def see(op: Op, x: Array) -> None:
+        if is_layer(op) and is_mixing(op):
+            v = op.operands[0]
+            rows = rows_of(op, x, pick(op, samples))[0]
+            w = weights_of(op)[0].reshape(op.type.shape[-1], -1, channel_count(v))
+            greedy = compensated and rows.shape[1] <= MOST_INPUTS
+            energy = lost_energies(rows, w) if greedy else own_energies(rows, w)
+            found[v] = found.get(v, 0) + energy / (energy.sum() or 1.0)
+
+    walk(graph, inputs, see)
     return found
+
+
+def own_energies(x: Array, w: Array) -> Array:
+    """float64[c]: mean square of what each channel adds to the outputs.
+
+    x: float64[m, p * c], patches of p positions and c channels. w: float64[out, p, c].
+    """
+    square = np.square(x).mean(axis=0).reshape(w.shape[1:])
+    return np.asarray((square * np.square(w).sum(axis=0)).sum(axis=0))
+
+
+def lost_energies(x: Array, w: Array) -> Array:
+    """float64[c]: the mean square error of the outputs that each channel adds when it goes.
+
+    The channel that adds least goes first, then the next; a bias and the weights of the channels
+    that are left make up for each as well as they can. x and w as for `own_energies`.
+    """
+    _, p, c = w.shape
+    gram, _ = moments(x - x.mean(axis=0))
+    inverse = np.linalg.inv(gram).reshape(p, c, p, c)
+    now = w.transpose(2, 0, 1).astype(np.float64)
+    lost, left = np.zeros(c), np.arange(c)
+    while len(left):
+        blocks = np.linalg.inv(inverse[:, left, :, left])
+        errors = ((now[left] @ blocks) * now[left]).sum(axis=(1, 2))
+        best = int(np.argmin(errors))
+        i, lost[left[best]] = int(left[best]), errors[best]
+        column = inverse[:, :, :, i].reshape(p * c, p)
+        taken_over = column @ blocks[best]
+        now -= (taken_over @ now[i].T).reshape(p, c, -1).transpose(1, 2, 0)
+        inverse -= (taken_over @ column.T).reshape(p, c, p, c)
+        left = np.delete(left, best)
+    return lost / len(x)
 
 
 def _output_errors(graph: Graph, groups: Sequence[Group], inputs: Mapping[str, Array]) -> Array:

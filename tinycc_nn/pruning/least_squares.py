@@ -35,7 +35,7 @@ def fit(
     """
     mean = x.mean(axis=0)
     centred = x - mean
-    gram, ridge = _moments(centred)
+    gram, ridge = moments(centred)
     weights, bias = np.zeros_like(w), np.zeros(len(w))
     for rows, support in _supports(w, keep):
         some, other = centred[:, support], w[np.ix_(rows, support)]
@@ -46,7 +46,7 @@ def fit(
     return weights, bias
 
 
-def _moments(centred: Array) -> tuple[Array, float]:
+def moments(centred: Array) -> tuple[Array, float]:
     """float64[k, k] second moments, with the ridge on the diagonal, and the ridge."""
     gram = centred.T @ centred
     ridge = RIDGE * float(np.trace(gram)) / len(gram) or 1.0
@@ -57,7 +57,7 @@ def _moments(centred: Array) -> tuple[Array, float]:
 def unexplained(x: Array) -> Array:
     """float64[k]: the mean square of each column of float64[m, k] that no combination of the other
     columns and a constant explains."""
-    gram, _ = _moments(x - x.mean(axis=0))
+    gram, _ = moments(x - x.mean(axis=0))
     return np.asarray(1 / np.diag(np.linalg.inv(gram)) / len(x))
 
 

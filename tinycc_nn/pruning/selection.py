@@ -24,13 +24,14 @@ from tinycc_nn.ops import opdef
 
 @dataclass(frozen=True)
 class Unit:
-    """Groups of one layer that go together, after those before them.
+    """Groups of one layer, by its number, that go together, after those before them.
 
     removed: the groups of the layer that are gone with this unit, of `size`. score: that of its
     groups together.
     """
 
     groups: tuple[Group, ...]
+    layer: int
     removed: int
     size: int
     score: float
@@ -59,16 +60,16 @@ def units(groups: Sequence[Group], scores: Array, multiple: int, *, relative: bo
     for i, g in enumerate(groups):
         layers.setdefault(frozenset(v for v, _ in g.channels), []).append(i)
     found = []
-    for members in layers.values():
+    for layer, members in enumerate(layers.values()):
         mine = scores[members]
         order = np.argsort(mine, kind="stable")
         free = int(np.isfinite(mine).sum())
         compared = layer_adaptive(np.where(np.isfinite(mine), mine, 0)) if relative else mine
-        found += _steps([groups[members[i]] for i in order], compared[order], free, multiple)
+        found += _steps([groups[members[i]] for i in order], compared[order], free, multiple, layer)
     return found
 
 
-def _steps(groups: list[Group], scores: Array, free: int, multiple: int) -> list[Unit]:
+def _steps(groups: list[Group], scores: Array, free: int, multiple: int, layer: int) -> list[Unit]:
     n, gone = len(groups), 0
     found: list[Unit] = []
     while True:
@@ -77,7 +78,7 @@ def _steps(groups: list[Group], scores: Array, free: int, multiple: int) -> list
             return found
         some = slice(gone, gone + size)
         gone += size
-        found.append(Unit(tuple(groups[some]), gone, n, float(scores[some].sum())))
+        found.append(Unit(tuple(groups[some]), layer, gone, n, float(scores[some].sum())))
 
 
 def by_ratio(found: Sequence[Unit], total: int, ratio: float, *, together: bool) -> list[Unit]:
@@ -112,7 +113,7 @@ def by_macs(graph: Graph, found: Sequence[Unit], part: float, *, together: bool)
     taken: list[Unit] = []
     for u in order:
         if costs.total() <= limit:
-            return taken
+            break
         costs.remove(u.groups)
         taken.append(u)
     if (least := costs.total()) > limit:
@@ -121,7 +122,20 @@ def by_macs(graph: Graph, found: Sequence[Unit], part: float, *, together: bool)
             f"leave {least}",
             hint=f"the nearest that can be met is macs={np.ceil(least / before * 1e4) / 1e4:g}",
         )
-    return taken
+    return _given_back(costs, taken, limit)
+
+
+def _given_back(costs: Costs, taken: list[Unit], limit: int) -> list[Unit]:
+    """Without units that the last, large one made needless; the latest first."""
+    kept = list(taken)
+    for u in reversed(taken):
+        last = not any(o.layer == u.layer and o.removed > u.removed for o in kept)
+        costs.remove(u.groups, back=True)
+        if last and costs.total() <= limit:
+            kept.remove(u)
+        else:
+            costs.remove(u.groups)
+    return kept
 
 
 class Costs:
@@ -144,10 +158,11 @@ class Costs:
         macs = macs * self.count(y) // channel_count(y)
         return macs * self.count(x) // channel_count(x) if is_mixing(op) else macs
 
-    def remove(self, groups: Sequence[Group]) -> None:
+    def remove(self, groups: Sequence[Group], *, back: bool = False) -> None:
+        """Take groups away, or put them back."""
         for g in groups:
             for v, _ in g.channels:
-                self.left[v] = self.count(v) - 1
+                self.left[v] = self.count(v) + (1 if back else -1)
 
     def saved(self, groups: Sequence[Group]) -> int:
         """MACs that go with these groups alone, at least 1."""
