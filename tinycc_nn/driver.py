@@ -145,11 +145,12 @@ def pipeline_text(request: Request, graph: Graph) -> str:
     if is_quantized(graph):
         if request.dtype == "float32":
             raise UsageError("the model is quantized: it can't become float32")
-        return default_pipeline(request.level, "quantized")
-    if request.chosen_dtype == "int8" and request.calib is None:
+        return default_pipeline(request.level, "quantized", request.weights)
+    if (request.weights or request.chosen_dtype == "int8") and request.calib is None:
         hint = "give some with --calib FILE.npz, 100 to 250 are enough"
         raise UsageError("int8 needs samples to find the ranges of the tensors", hint=hint)
-    return default_pipeline(request.level, request.chosen_dtype)
+    dtype = "int8" if request.weights else request.chosen_dtype
+    return default_pipeline(request.level, dtype, request.weights)
 
 
 def is_quantized(graph: Graph) -> bool:

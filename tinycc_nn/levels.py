@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from importlib.resources import files
 from string import Template
 
 from tinycc_nn.diagnostics import UsageError, nearest
+from tinycc_nn.options import show
 
 
 @cache
@@ -16,13 +18,18 @@ def _table() -> dict[str, dict[str, str]]:
     return tomllib.loads(text)
 
 
-def default_pipeline(level: str, dtype: str) -> str:
+def default_pipeline(level: str, dtype: str, weights: str | None = None) -> str:
     """The text of the pipeline for a level ("O0" .. "Os") and "float32", "int8" or "quantized".
 
-    Raises UsageError for another level.
+    `weights`: a format for the weights of int8 layers. Raises UsageError for another level.
     """
     pipelines = _table()[dtype]
     if level not in pipelines:
         raise UsageError(f"unknown level '-{level}'", hint=nearest(level, pipelines))
-    text = Template(pipelines[level]).substitute(_table()["parts"])
-    return ", ".join(name for part in text.split(",") if (name := " ".join(part.split())))
+    parts = dict(_table()["parts"])
+    if weights is not None:
+        parts |= _table()["weights"]
+        parts["weights"] = Template(parts["weights"]).substitute(format=show(weights))
+    text = Template(pipelines[level]).substitute(parts)
+    found = re.split(r",(?:\s+|$)", text)
+    return ", ".join(name for part in found if (name := " ".join(part.split())))

@@ -11,6 +11,7 @@ from pathlib import Path
 from tinycc_nn.data import DataSpec
 from tinycc_nn.diagnostics import UsageError
 from tinycc_nn.models import Model
+from tinycc_nn.quantization.wish import parse_wish
 from tinycc_nn.target import Target
 
 DTYPES = ("int8", "float32")
@@ -31,6 +32,7 @@ class Request:
     name:     prefix of every C symbol and file.
     level:    "O0" .. "O3", "Os".
     dtype:    "int8" or "float32"; None is int8 where there is calibration data.
+    weights:  a format for the weights of int8 layers, as quantize-weights takes it; None for int8.
     pipeline: text of the passes instead of the level's; None for those.
     kernels:  layer name to kernel name, for layers whose kernel is forced.
     toolchain: "gcc" or "zig"; None for the first that is found.
@@ -47,6 +49,7 @@ class Request:
     target: Target
     level: str = "O2"
     dtype: str | None = None
+    weights: str | None = None
     calib: DataSpec | None = None
     eval: DataSpec | None = None
     pipeline: str | None = None
@@ -71,6 +74,19 @@ class Request:
             raise UsageError(message, hint="choose another name, as in: --name kws")
         if self.dtype not in (None, *DTYPES):
             raise UsageError(f"unknown dtype '{self.dtype}'", hint=f"known: {', '.join(DTYPES)}")
+        if self.weights is not None:
+            self._check_weights(self.weights)
+
+    def _check_weights(self, text: str) -> None:
+        try:
+            parse_wish(text)
+        except ValueError as e:
+            raise UsageError(f"--weights: {e}", hint="such as int4, 'posit<5,1>', auto:5") from None
+        if self.pipeline is not None:
+            hint = "write quantize-weights{format=...} into it"
+            raise UsageError("--weights is for the default pipeline, not for -p", hint=hint)
+        if self.chosen_dtype == "float32" and self.dtype is not None:
+            raise UsageError("--weights is for int8 layers, not for --dtype float32")
 
     @property
     def chosen_dtype(self) -> str:
@@ -87,6 +103,8 @@ class Request:
         words += [f"-{self.level}"]
         if self.dtype is not None:
             words += ["--dtype", self.dtype]
+        if self.weights is not None:
+            words += ["--weights", self.weights]
         if self.calib is not None:
             words += ["--calib", _base_name(self.calib)]
         if self.pipeline is not None:

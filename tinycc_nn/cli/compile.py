@@ -47,6 +47,7 @@ class Depfile:
 @target_options
 @click.option("-O", "level", type=click.Choice(["0", "1", "2", "3", "s"]), default="2", help="-O0 no passes, -O1 lossless ones, -O2 default, -O3 speed, -Os size.")  # fmt: skip
 @click.option("--dtype", type=click.Choice(["int8", "float32"]), help="int8 where --calib is given, otherwise float32.")  # fmt: skip
+@click.option("--weights", metavar="FORMAT", help="int8, int4, 'posit<5,1>', 'fixed<6,0>', ternary, 'book<16>', auto:5 (mean bits), ...")  # fmt: skip
 @calib_option
 @click.option("--eval", "evaluate", metavar="DATA", help="Measure the accuracy: FILE.npz[:ARRAY[,LABELS]].")  # fmt: skip
 @pipeline_option
@@ -75,6 +76,7 @@ def command(
     target: str | None,
     level: str,
     dtype: str | None,
+    weights: str | None,
     calib: str | None,
     evaluate: str | None,
     pipeline: str | None,
@@ -124,6 +126,7 @@ def command(
         target=chosen,
         level=f"O{level}",
         dtype=dtype,
+        weights=None if weights in ("int8", "i8") else weights,
         calib=DataSpec.parse(calib) if calib else None,
         eval=DataSpec.parse(evaluate) if evaluate else None,
         pipeline=pipeline,

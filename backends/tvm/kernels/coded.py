@@ -8,6 +8,7 @@ from functools import partial
 from tinycc_nn.backends.tvm.kernel import Code, Kernel
 from tinycc_nn.backends.tvm.tir.coded import Coded
 from tinycc_nn.backends.tvm.tir.coded_depthwise import CodedDepthwise
+from tinycc_nn.backends.tvm.tir.coded_words import CHANNELS, PIXELS, CodedWords
 from tinycc_nn.backends.tvm.tir.codes import Decoder
 from tinycc_nn.backends.tvm.tir.packing import Blocking
 from tinycc_nn.backends.tvm.tir.template import folded_bias
@@ -16,12 +17,18 @@ from tinycc_nn.ir.graph import Op
 from tinycc_nn.numeric.codes import CodeBook
 from tinycc_nn.target import Target
 
-BLOCKS = ((1, 2), (1, 4), (2, 2), (2, 3), (2, 4))
+BLOCKS = ((1, 2), (1, 4), (2, 2), (2, 4))
 STRIPS = (8, 32, 128)
 """Output pixels for which a weight is decoded once, where receptive fields are laid out."""
 
-DECODE = {True: 3.5, False: 4.5}
-"""Instructions to decode a weight: by shifts, by a table."""
+DECODE = {True: 3.0, False: 7.0}
+"""Instructions to decode a weight: by shifts, by a table. Measured on a Cortex-M4, GCC 12 -O2."""
+
+THUMB_1 = 7.2
+"""For a product, on cores with few registers."""
+
+SPILLS = 1.4
+"""Registers do not suffice for blocks that expand their inputs."""
 
 DECODE_ALONE = 12.0
 """The same in a depthwise layer, one by one."""
@@ -57,7 +64,11 @@ def _products(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kerne
                 Blocking(*block), strip, target.dsp,
             )  # fmt: skip
             if strip == pixels or (coded.staged and strip >= block[0]):
-                yield _kernel(layer, book, coded)
+                yield _kernel(layer, book, coded, target)
+    if target.dsp and pixels >= PIXELS and len(layer.weights) % CHANNELS == 0:
+        for strip in sorted({_balanced(pixels, s) for s in (*STRIPS, pixels)}):
+            if strip >= PIXELS:
+                yield _words(layer, book, strip)
 
 
 def _balanced(pixels: int, strip: int) -> int:
@@ -65,9 +76,11 @@ def _balanced(pixels: int, strip: int) -> int:
     return -(-pixels // -(-pixels // strip))
 
 
-def _kernel(layer: Weighted, book: CodeBook, coded: Coded) -> Kernel:
+def _kernel(layer: Weighted, book: CodeBook, coded: Coded, target: Target) -> Kernel:
     p, n = coded.blocking.pixels, coded.blocking.channels
-    inner = n / 2 + 0.75 * p + p * n / 2 if coded.dsp else n + p + p * n + 3
+    inner = SPILLS * (n / 2 + 0.75 * p + p * n / 2) if coded.dsp else n + p + p * n + 3
+    if target.cpu in ("cortex-m0", "cortex-m0plus"):
+        inner = THUMB_1 * p * n
     strips = -(-coded.window.pixels // coded.strip)
     groups = -(-coded.channels // n)
     blocks = -(-coded.strip // p) * (coded.depth * inner + 8 + p * n * REQUANTIZE)
@@ -82,6 +95,28 @@ def _kernel(layer: Weighted, book: CodeBook, coded: Coded) -> Kernel:
         4 * coded.words + table + layer.bias.nbytes + 4 * layer.requantize.channels(coded.channels),
         300 + 12 * p * n + 8 * coded.decoder.period,
         total * CYCLES_PER_INSTRUCTION[coded.dsp],
+        coded.scratch,
+    )
+
+
+def _words(layer: Weighted, book: CodeBook, strip: int) -> Kernel:
+    coded = CodedWords(
+        layer.window, len(layer.weights), layer.input_zero, layer.requantize,
+        Decoder.of(book), strip,
+    )  # fmt: skip
+    steps = coded.depth // 2
+    block = 17.0 * steps + 62
+    fill = 1.25 * (PIXELS * steps * 3 + 30)
+    decode = 1.25 * (CHANNELS * coded.depth * DECODE[book.signed] + 15)
+    strips = -(-coded.window.pixels // strip)
+    pairs = coded.channels // CHANNELS
+    table = 0 if book.signed else book.values.nbytes
+    return Kernel(
+        f"coded-words-{strip}",
+        partial(_code, layer, book, coded),
+        4 * coded.words + table + layer.bias.nbytes + layer.multipliers.nbytes,
+        600 + 44 * min(steps, 31) + 8 * coded.decoder.period,
+        strips * (coded.blocks * fill + pairs * (decode + coded.blocks * block)),
         coded.scratch,
     )
 
@@ -112,7 +147,7 @@ def _codes_bytes(layer: Weighted, book: CodeBook) -> int:
     return -(-layer.weights.size * book.bits // 8) + (0 if book.signed else book.values.nbytes)
 
 
-def _code(layer: Weighted, book: CodeBook, coded: Coded | CodedDepthwise) -> Code:
+def _code(layer: Weighted, book: CodeBook, coded: Coded | CodedWords | CodedDepthwise) -> Code:
     stored = layer.op.operands[1].constant
     assert stored is not None
     codes = coded.pack(stored.reshape(layer.weights.shape))

@@ -22,7 +22,7 @@ from tinycc_nn.backends.tvm.tir.sums import Sums, unrolled
 from tinycc_nn.backends.tvm.tir.template import Requantize, Window, micro_kernel
 from tinycc_nn.ir.types import Array
 
-_SIGNATURE = (
+SIGNATURE = (
     "const int8_t *x, const int8_t *weights, const int32_t *bias, "
     "const int32_t *multiplier, int8_t *y"
 )
@@ -82,7 +82,7 @@ class Coded:
         for g in self.groups:
             for first in range(g.first, g.first + g.width * g.count, g.width):
                 rows = flat[first : first + g.width]
-                parts.append(self.decoder.packed(_lanes(rows) if self.dsp else rows.T))
+                parts.append(self.decoder.packed(lanes(rows) if self.dsp else rows.T))
         return np.concatenate(parts)
 
     def micro_kernels(self) -> dict[str, str]:
@@ -152,7 +152,7 @@ class Coded:
         return builder.get()
 
 
-def _lanes(rows: Array) -> Array:
+def lanes(rows: Array) -> Array:
     """[channels, depth] in the order of words of int16 lanes: 0 and 2 of four, then 1 and 3."""
     fours = rows.reshape(len(rows), -1, 4)[:, :, [0, 2, 1, 3]].reshape(len(rows), -1, 2, 2)
     return fours.transpose(1, 2, 0, 3)
@@ -174,7 +174,7 @@ def lanes_block(block: Block, requantize: Requantize) -> tuple[str, str]:
     text = "  const tcnn_word *w = (const tcnn_word *)weights;\n" + sums.start()
     text += unrolled(four, names, block.depth // 4, 2, "const int8_t", 4)
     text += sums.finish(requantize, block.stride)
-    return micro_kernel("coded_dsp", _SIGNATURE, text, block.comment)
+    return micro_kernel("coded_dsp", SIGNATURE, text, block.comment)
 
 
 def plain_block(block: Block, requantize: Requantize) -> tuple[str, str]:
@@ -190,4 +190,4 @@ def plain_block(block: Block, requantize: Requantize) -> tuple[str, str]:
     text += f"  const int8_t *const end = x + {block.depth};\n"
     text += f"  do {{\n{inner}    ++x;\n  }} while (x != end);\n"
     text += sums.finish(requantize, block.stride)
-    return micro_kernel("coded", _SIGNATURE, text, block.comment)
+    return micro_kernel("coded", SIGNATURE, text, block.comment)
