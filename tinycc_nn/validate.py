@@ -141,8 +141,9 @@ def against_c(
     otherwise at the outputs only, in the memory plan that is shipped.
     """
     shown = exposed(graph) if layers else graph
-    # Every tensor is an output here, which takes more memory than the network itself.
-    options = replace(backend_options(request), max_flash=None, max_ram=None)
+    options = backend_options(request)
+    if layers:  # every tensor is an output, which takes more memory than the network itself
+        options = replace(options, max_flash=None, max_ram=None)
     source = load_backend(request.backend).compile(shown, request.target, options).source
     host = HostLibrary(source)
     toolchain = find_toolchain(request.toolchain)
