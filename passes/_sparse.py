@@ -17,8 +17,12 @@ from tinycc_nn.pruning.masks import Criterion, saliency
 from tinycc_nn.pruning.reconstruct import reconstruct, targets
 from tinycc_nn.pruning.samples import calibration
 
-Choice = Callable[[Mapping[Op, Array]], Mapping[Op, Array]]
-"""From saliencies float64[groups, out / groups, k] of layers to bool: which weights go."""
+Choice = Callable[[Mapping[Op, Array], float], Mapping[Op, Array]]
+"""From saliencies float64[groups, out / groups, k] of layers, and the part (0..1) of the zeros that
+is due, to bool: which weights go."""
+
+STEPS = 3
+"""Zeros are set and the other weights fitted so many times: what has taken over for others stays."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,13 @@ class Sparsity:
         wanted = (
             targets(graph, every, inputs, curvature=self.criterion == "obs") if measured else {}
         )
-        gone = choose({op: saliency(op, self.criterion, wanted.get(op)) for op in layers})
-        keep = {op: np.logical_not(g) for op, g in gone.items()}
-        for op, k in keep.items():
-            zero_weights(graph, op, k)
-        if self.reconstruct:
-            reconstruct(graph, wanted, inputs, keep)
+        steps = STEPS if self.reconstruct else 1
+        for step in range(1, steps + 1):
+            scores = {op: saliency(op, self.criterion, wanted.get(op)) for op in layers}
+            gone = choose(scores, step / steps)
+            keep = {op: np.logical_not(g) for op, g in gone.items()}
+            for op, k in keep.items():
+                zero_weights(graph, op, k)
+            if self.reconstruct:
+                reconstruct(graph, wanted, inputs, keep)
         graph.sweep()

@@ -71,14 +71,17 @@ class PruneBlocks(Pass):
             return f"none has one group and a multiple of {self.n_m[1]} inputs"
         return f"none has one group, {self.block[0]} inputs and {self.block[1]} outputs"
 
-    def _chosen(self, scores: Mapping[Op, Array]) -> Mapping[Op, Array]:
+    def _chosen(self, scores: Mapping[Op, Array], part: float) -> Mapping[Op, Array]:
         flat = {op: by_input(op, s) for op, s in scores.items()}
         if self.n_m:
             n, m = self.n_m
-            return {op: n_of_m(s, n, m).reshape(scores[op].shape) for op, s in flat.items()}
+            return {
+                op: n_of_m(s, m - round(part * (m - n)), m).reshape(scores[op].shape)
+                for op, s in flat.items()
+            }
         block = (self.block[0], self.block[1])
         means = {op: block_means(s, block) for op, s in flat.items()}
-        gone = least(means, self.ratio, self.scope)
+        gone = least(means, part * self.ratio, self.scope)
         return {
             op: spread(g, block, flat[op].shape).reshape(scores[op].shape) for op, g in gone.items()
         }

@@ -47,4 +47,6 @@ class PruneWeights(Pass):
     def apply(self, graph: Graph, context: Context) -> None:
         shared = Sparsity(self.name(), self.criterion, self.skip, self.reconstruct)
         layers = shared.layers(graph, lambda op: True, "each is skipped or depthwise")
-        shared.apply(graph, context, layers, lambda s: least(s, self.ratio, self.scope))
+        shared.apply(
+            graph, context, layers, lambda s, part: least(s, part * self.ratio, self.scope)
+        )

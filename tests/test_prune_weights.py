@@ -57,6 +57,10 @@ def zeros(g: Graph) -> dict[str, float]:
     return {op.result.name: float(np.mean(weight(op) == 0)) for op in g.ops if is_layer(op)}
 
 
+def nonzero(g: Graph) -> int:
+    return sum(int(np.count_nonzero(weight(op))) for op in g.ops if is_layer(op))
+
+
 def error(before: Graph, after: Graph) -> float:
     a, b = run(before, {"x": X})[0], run(after, {"x": X})[0]
     return float(np.square(a - b).mean() / np.square(a).mean())
@@ -101,10 +105,10 @@ def test_the_ratio_is_met_exactly(scope: str) -> None:
     ],
     ids=str,
 )
-def test_fitting_saves_half_of_the_error_and_keeps_zeros(plain: Pass, fitted: Pass) -> None:
+def test_fitting_saves_half_of_the_error_for_as_many_zeros(plain: Pass, fitted: Pass) -> None:
     a, b = plain(SMALL, DATA), fitted(SMALL, DATA)
     assert error(SMALL, b) < error(SMALL, a) / 2
-    assert zeros(a) == zeros(b)
+    assert nonzero(a) == nonzero(b)
 
 
 def test_criteria_that_look_at_inputs_do_better() -> None:
