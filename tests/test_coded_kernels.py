@@ -16,7 +16,7 @@ from tinycc_nn.backends.tvm.kernel import candidates
 from tinycc_nn.backends.tvm.tir.codes import Decoder
 from tinycc_nn.device import Device, HostLibrary
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir import I8, DType, Graph, Quant, TensorType
+from tinycc_nn.ir import I8, Attr, DType, Graph, Quant, TensorType
 from tinycc_nn.ops import emit, verify
 from tinycc_nn.target import Target
 
@@ -74,6 +74,36 @@ def test_every_format_on_every_kind_of_layer(cpu: str) -> None:
     target = Target.for_cpu(cpu)
     device = Device(forced(g, target, FAMILIES).source, target)
     compare(g, device.run(list(inputs.values())), inputs)
+
+
+@pytest.mark.parametrize(("pixels", "out"), [((5, 5), 4), ((4, 4), 8), ((6, 4), 6)])
+def test_in_place(pixels: tuple[int, int], out: int) -> None:
+    """A 1x1 convolution between two others may write where it reads."""
+    rng = np.random.default_rng(1)
+    g = Graph("g")
+    x = g.add_input("x", TensorType(I8, (1, *pixels, 8), Quant(0.05, 3)))
+    depthwise = coded(g, DType.parse("i4"), (8, 3, 3, 1), rng, per_channel=True)
+    attrs: dict[str, Attr] = {"groups": 8, "pad": (1, 1, 1, 1)}
+    for channels in (8, out, out):
+        w = coded(g, DType.parse("i4"), (channels, 1, 1, x.type.shape[3]), rng, per_channel=True)
+        x = emit(g, "conv2d", [x, w], quant=Quant(0.2, 1))
+        if channels == 8:
+            x = emit(g, "conv2d", [x, depthwise], attrs, quant=Quant(0.2, -9))
+    g.outputs = [x]
+    verify(g)
+    target = Target.for_cpu("cortex-m4")
+    layers = [op for op in g.ops if op.name == "conv2d"]
+    kernels = {}
+    for op in layers:
+        fitting = [k for k in candidates(op, target) if k.in_place]
+        assert fitting
+        kernels[op.result.name] = fitting[0].name
+    artifact = load_backend("tvm").compile(g, target, BackendOptions("net", kernels=kernels))
+    inputs = random_inputs(g, rng)
+    compare(g, Device(artifact.source, target).run(list(inputs.values())), inputs)
+    assert artifact.source.arena_bytes < 2 * pixels[0] * pixels[1] * 8 + max(
+        k.scratch for op in layers for k in candidates(op, target) if k.name in kernels.values()
+    )
 
 
 def dense(dtype: DType, outputs: int = 64, inputs: int = 256) -> Graph:

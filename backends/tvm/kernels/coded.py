@@ -18,7 +18,7 @@ from tinycc_nn.numeric.codes import CodeBook
 from tinycc_nn.target import Target
 
 BLOCKS = ((1, 2), (1, 4), (2, 2), (2, 4))
-STRIPS = (8, 32, 128)
+STRIPS = (8, 16, 32, 64, 128)
 """Output pixels for which a weight is decoded once, where receptive fields are laid out."""
 
 DECODE = {True: 3.0, False: 7.0}
@@ -66,7 +66,8 @@ def _products(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kerne
             if strip == pixels or (coded.staged and strip >= block[0]):
                 yield _kernel(layer, book, coded, target)
     if target.dsp and pixels >= PIXELS and len(layer.weights) % CHANNELS == 0:
-        for strip in sorted({_balanced(pixels, s) for s in (*STRIPS, pixels)}):
+        even = {s for s in range(STRIPS[0], STRIPS[-1]) if pixels % s == 0}
+        for strip in sorted(even | {_balanced(pixels, s) for s in (*STRIPS, pixels)}):
             if strip >= PIXELS:
                 yield _words(layer, book, strip)
 
@@ -118,6 +119,7 @@ def _words(layer: Weighted, book: CodeBook, strip: int) -> Kernel:
         600 + 44 * min(steps, 31) + 8 * coded.decoder.period,
         strips * (coded.blocks * fill + pairs * (decode + coded.blocks * block)),
         coded.scratch,
+        (0,) if coded.in_place else (),
     )
 
 
@@ -140,6 +142,7 @@ def _depthwise(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kern
             700 if dsp else 400,
             instructions * CYCLES_PER_INSTRUCTION[dsp],
             coded.plane.nbytes,
+            (0,) if coded.plane.in_place else (),
         )
 
 

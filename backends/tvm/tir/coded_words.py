@@ -40,6 +40,13 @@ class CodedWords:
         return im2col.padded_depth(self.window)
 
     @property
+    def in_place(self) -> bool:
+        """Whether the result may be where the input is: a strip is laid out before its outputs are
+        written, and no other strip reads its pixels."""
+        apart = self.window.pixels % self.strip == 0
+        return apart and self.window.pointwise and self.channels <= self.window.channels
+
+    @property
     def decoded_bytes(self) -> int:
         return -(-self.decoder.decoded_bytes(CHANNELS * self.depth) // 4) * 4
 
