@@ -10,7 +10,8 @@ channels that are left to what the layer computed before (reconstruct=true). Cha
 coupled by residual sums, depthwise layers, concatenations, pools and flattening go together.
 Inputs and outputs of the network keep theirs. Say how much with one of ratio, macs and keep.
 
-It works on float and on int8 graphs. There is no first-order Taylor criterion: gradients need a
+It works on float and on int8 graphs; layers whose weights are codes (quantize-weights) lose
+channels but aren't fitted. There is no first-order Taylor criterion: gradients need a
 training framework.
 
 Sources: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017;

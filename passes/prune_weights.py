@@ -46,7 +46,9 @@ class PruneWeights(Pass):
 
     def apply(self, graph: Graph, context: Context) -> None:
         shared = Sparsity(self.name(), self.criterion, self.skip, self.reconstruct)
-        layers = shared.layers(graph, lambda op: True, "each is skipped or depthwise")
+        layers = shared.layers(
+            graph, lambda op: True, "each is skipped, depthwise, or has coded weights"
+        )
         shared.apply(
             graph, context, layers, lambda s, part: least(s, part * self.ratio, self.scope)
         )

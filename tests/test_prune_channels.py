@@ -15,6 +15,7 @@ from tinycc_nn.ops import emit, opdef
 from tinycc_nn.passes.prune_channels import PruneChannels
 from tinycc_nn.passes.quantize import Quantize
 from tinycc_nn.passes.quantize_interface import QuantizeInterface
+from tinycc_nn.passes.quantize_weights import QuantizeWeights
 from tinycc_nn.pipeline import Context
 from tinycc_nn.pruning.group_scores import Criterion, group_scores, without
 from tinycc_nn.pruning.layers import total_macs
@@ -213,3 +214,23 @@ def test_errors_name_the_option() -> None:
     with pytest.raises(LimitError, match="MACs") as e:
         pruned(SMALL, PruneChannels(macs=0.01))
     assert e.value.exit_code == 3 and "the nearest that can be met is macs=" in str(e.value)
+
+
+def test_weights_in_codes_are_pruned_but_not_fitted() -> None:
+    data = Context({"x": X})
+    q = QuantizeWeights(format="i4", rounding="nearest")(Quantize()(SMALL, data), data)
+    out = PruneChannels(macs=0.7, multiple=1)(q, data)
+    assert total_macs(out) <= 0.7 * total_macs(q)
+    layers = [op for op in out.ops if op.name in ("conv2d", "dense")]
+    assert {op.operands[1].type.dtype.name for op in layers} == {"i4"}
+
+
+def test_what_a_transposed_convolution_reads_counts() -> None:
+    g = Graph("g")
+    x = g.add_input("x", TensorType(F32, (1, 6, 6, 3)))
+    a = emit(g, "conv2d", [x, g.constant("w", normal(4, 1, 1, 3))], result="a")
+    v = normal(2, 2, 2, 4)
+    v[..., 2] = 0
+    g.outputs = [emit(g, "conv2d_transpose", [a, g.constant("v", v)], {"stride": (2, 2)})]
+    out = PruneChannels(keep=3, multiple=1)(g, Context({"x": X}))
+    np.testing.assert_allclose(run(out, {"x": X})[0], run(g, {"x": X})[0], atol=1e-4)

@@ -134,7 +134,23 @@ def ranks_for_macs(choices: Mapping[Op, Choice], total: int, part: float) -> dic
         costs = choices[op].costs()
         now -= int(costs[ranks[op]] - costs[rank])
         ranks[op] = rank
+    _give_back(choices, ranks, limit - now)
     return {op: r for op, r in ranks.items() if r}
+
+
+def _give_back(choices: Mapping[Op, Choice], ranks: dict[Op, int], spare: int) -> None:
+    """Raise ranks by what the last, large step left over, where it gains most for each MAC."""
+    while True:
+        gains: list[tuple[float, Op]] = []
+        for op, c in choices.items():
+            r, lost = ranks[op], c.spectrum.lost()
+            if r and c.each <= spare and c.costs()[r] + c.each < c.dense:
+                gains.append((float(lost[r] - lost[r + 1]) / c.each, op))
+        if not gains:
+            return
+        _, op = max(gains, key=lambda g: g[0])
+        ranks[op] += 1
+        spare -= choices[op].each
 
 
 def _step(c: Choice, rank: int) -> tuple[float, int] | None:

@@ -20,7 +20,7 @@ import numpy as np
 from tinycc_nn.channels import Group, channel_count, is_depthwise, is_mixing
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import Array
-from tinycc_nn.pruning.layers import is_layer, real, weights_of
+from tinycc_nn.pruning.layers import real, weights_of
 from tinycc_nn.pruning.least_squares import moments
 from tinycc_nn.pruning.reconstruct import walk
 from tinycc_nn.pruning.samples import compute, pick, rows_of, sample_count
@@ -99,16 +99,29 @@ def _shares(graph: Graph, inputs: Mapping[str, Array], *, compensated: bool) -> 
     found: dict[Value, Array] = {}
 
     def see(op: Op, x: Array) -> None:
-        if is_layer(op) and is_mixing(op):
-            v = op.operands[0]
+        if not is_mixing(op):
+            return
+        v = op.operands[0]
+        if op.name == "conv2d_transpose":
+            energy = _energies_of_taps(op, x)
+        else:
             rows = rows_of(op, x, pick(op, samples))[0]
             w = weights_of(op)[0].reshape(op.type.shape[-1], -1, channel_count(v))
             greedy = compensated and rows.shape[1] <= MOST_INPUTS
             energy = lost_energies(rows, w) if greedy else own_energies(rows, w)
-            found[v] = found.get(v, 0) + energy / (energy.sum() or 1.0)
+        found[v] = found.get(v, 0) + energy / (energy.sum() or 1.0)
 
     walk(graph, inputs, see)
     return found
+
+
+def _energies_of_taps(op: Op, x: Array) -> Array:
+    """float64[c]: what channels add to the results of a layer none of whose windows overlap."""
+    w = op.operands[1].constant
+    assert w is not None
+    taps = np.square(real(op.operands[1], w)).reshape(-1, w.shape[-1]).sum(axis=0)
+    rows = np.square(real(op.operands[0], x)).reshape(-1, x.shape[-1])
+    return np.asarray(rows.mean(axis=0) * taps)
 
 
 def own_energies(x: Array, w: Array) -> Array:

@@ -37,10 +37,11 @@ def total_macs(graph: Graph) -> int:
 
 def real(v: Value, stored: Array) -> Array:
     """What elements of `v` [..., *shape] stand for, float64."""
-    q = v.type.quant
+    q, dtype = v.type.quant, v.type.dtype
+    numbers = dtype.decode(stored).astype(np.float64)
     if q is None:
-        return stored.astype(np.float64)
-    return np.asarray((stored.astype(np.float64) - q.zero) * q.broadcast(stored.ndim))
+        return numbers
+    return np.asarray((numbers - q.zero) * q.broadcast(stored.ndim) * dtype.unit)
 
 
 def weights_of(op: Op) -> Array:
@@ -60,8 +61,8 @@ def bias_of(op: Op) -> Array:
 
 
 def _bias_scale(op: Op) -> Array:
-    x, w = op.operands[0].type.quant, op.operands[1].type.quant
-    return np.ones(1) if x is None or w is None else x.scales() * w.scales()
+    x, w = op.operands[0].type, op.operands[1].type
+    return np.ones(1) if x.quant is None or w.quant is None else x.steps() * w.steps()
 
 
 def set_layer(graph: Graph, op: Op, w: Array, bias: Array) -> None:
