@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tinycc_nn.backends.tvm.kernel import Code, Kernel
-from tinycc_nn.backends.tvm.tir.addition import Sum, four, function, one
+from tinycc_nn.backends.tvm.tir.addition import Sum, kernel
 from tinycc_nn.ir.graph import Op
 from tinycc_nn.ir.types import I8
 from tinycc_nn.ops.activation import int8_bounds
 from tinycc_nn.ops.binary import quants, sum_factors
 from tinycc_nn.target import Target
 
-CYCLES_PER_ELEMENT = 8.5
-TEXT_BYTES = 160
+CYCLES_PER_ELEMENT = 7.0
+TEXT_BYTES = 220
 
 
 class Addition:
@@ -34,9 +34,8 @@ def _code(op: Op) -> Code:
     offset = (1 << (shift - 1)) - a.zero * ma - b.zero * mb + (y.zero << shift)
     low, high = int8_bounds(op)
     total = Sum(ma, mb, offset, shift, low, high)
-    fours, ones = four(total), one(total)
-    micro_kernels = (fours[1], ones[1]) if op.type.size % 4 else (fours[1],)
-    return Code(function(op.type.size, fours[0], ones[0]), (), micro_kernels)
+    function, micro_kernels = kernel(op.type.size, total)
+    return Code(function, (), micro_kernels)
 
 
 FAMILY = Addition()

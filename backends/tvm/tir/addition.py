@@ -1,4 +1,4 @@
-"""Sums of two int8 tensors with the DSP extension: four elements at a time, a pair in one SMLAD."""
+"""Sums of two int8 tensors with the DSP extension: a pair of elements in one SMLAD."""
 
 from __future__ import annotations
 
@@ -29,24 +29,38 @@ class Sum:
         return f"(int32_t)0x{(self.mb & 0xFFFF) << 16 | self.ma & 0xFFFF:08x}u"
 
 
-def four(total: Sum) -> tuple[str, str]:
-    """``f(a, b, y)``: four elements; y may be a or b."""
-    lines = [
-        "  const int32_t v = tcnn_ld32(a), w = tcnn_ld32(b);",
-        f"  const int32_t m = {total.multipliers};",
+def fours(total: Sum, count: int) -> tuple[str, str]:
+    """``f(a, b, y)``: ``count`` fours of elements, all read before the first is stored; y may be a
+    or b.
+    """
+    lines = [f"const int32_t m = {total.multipliers};"]
+    lines += [
+        f"const int32_t {x}{k} = tcnn_ld32({x} + {4 * k});" for k in range(count) for x in "ab"
     ]
-    for half, expand in enumerate(("tcnn_sxtb16", "tcnn_sxtb16_ror8")):
-        lines += [
-            f"  const uint32_t v{half} = (uint32_t){expand}(v), w{half} = (uint32_t){expand}(w);",
-            f"  int32_t s{half} = (int32_t)((v{half} & 0xffffu) | (w{half} << 16));",
-            f"  int32_t s{half + 2} = (int32_t)((w{half} & 0xffff0000u) | (v{half} >> 16));",
-        ]
-    for i in range(4):
-        lines.append(f"  s{i} = tcnn_smlad(s{i}, m, {total.offset}) >> {total.shift};")
-    for i in range(4):
-        lines.append(f"  y[{i}] = tcnn_clamp(s{i}, {total.low}, {total.high});")
+    body = "".join(f"  {line}\n" for line in lines)
+    for k in range(count):
+        body += "  {\n" + _four(total, k) + "  }\n"
     signature = "const int8_t *a, const int8_t *b, int8_t *y"
-    return micro_kernel("add4", signature, "\n".join(lines), "four sums")
+    return micro_kernel("add", signature, body, f"{4 * count} sums")
+
+
+def _four(total: Sum, k: int) -> str:
+    lines = []
+    for half, expand in enumerate(("tcnn_sxtb16", "tcnn_sxtb16_ror8")):
+        lines += [f"const int32_t {x}l{half} = {expand}({x}{k});" for x in "ab"]
+        for i, pack in ((half, "tcnn_pkhbt"), (half + 2, "tcnn_pkhtb")):
+            pair = f"{pack}(al{half}, bl{half})"
+            lines.append(f"int32_t s{i} = tcnn_smlad({pair}, m, {total.offset});")
+    clamps = [
+        f"s{i} = tcnn_clamp(s{i} >> {total.shift}, {total.low}, {total.high});" for i in range(4)
+    ]
+    if (total.low, total.high) == (-128, 127) and total.shift:
+        # One instruction for both; its shift is a literal, which is one without optimization too.
+        shift = f"asr #{total.shift}"
+        both = [f'__asm__("ssat %0, #8, %0, {shift}" : "+r"(s{i}));' for i in range(4)]
+        clamps = ["#if TCNN_DSP", *both, "#else", *clamps, "#endif"]
+    lines += [*clamps, f"tcnn_st32(y + {4 * k}, tcnn_bytes4(s0, s1, s2, s3));"]
+    return "".join(f"{line}\n" if line[0] == "#" else f"    {line}\n" for line in lines)
 
 
 def one(total: Sum) -> tuple[str, str]:
@@ -58,22 +72,25 @@ def one(total: Sum) -> tuple[str, str]:
     return micro_kernel("add1", "const int8_t *a, const int8_t *b, int8_t *y", body, "one sum")
 
 
-def function(size: int, fours: str, ones: str) -> Any:
-    """The loops over ``size`` elements that call both micro-kernels."""
+def kernel(size: int, total: Sum) -> tuple[Any, tuple[str, ...]]:
+    """The TIR function over ``size`` elements, and the micro-kernels that it calls: eight at a time,
+    then four, then single ones.
+    """
     load_tvm()
     from tvm.script.ir_builder import IRBuilder
     from tvm.tirx.script import builder as T
 
-    at = T.address_of
+    steps = ((8, fours(total, 2)), (4, fours(total, 1)), (1, one(total)))
+    at, done, texts = T.address_of, 0, []
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         a = T.arg("x0", T.Buffer((size,), "int8"))
         b = T.arg("x1", T.Buffer((size,), "int8"))
         y = T.arg("y", T.Buffer((size,), "int8"))
-        with T.serial(size // 4) as i:
-            T.evaluate(T.call_extern("void", fours, at(a[4 * i]), at(b[4 * i]), at(y[4 * i])))
-        done = size // 4 * 4
-        if size % 4:
-            with T.serial(size % 4) as j:
-                k = done + j
-                T.evaluate(T.call_extern("void", ones, at(a[k]), at(b[k]), at(y[k])))
-    return builder.get()
+        for width, (name, text) in steps:
+            if count := (size - done) // width:
+                with T.serial(count) as i:
+                    k = done + width * i
+                    T.evaluate(T.call_extern("void", name, at(a[k]), at(b[k]), at(y[k])))
+                done += width * count
+                texts.append(text)
+    return builder.get(), tuple(texts)
