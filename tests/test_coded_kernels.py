@@ -57,8 +57,10 @@ def test_on_cores(
     compare(g, device.run(list(inputs.values())), inputs)
 
 
-@pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4"])
-def test_every_format_on_every_kind_of_layer(cpu: str) -> None:
+@pytest.mark.parametrize(
+    ("cpu", "pick"), [("cortex-m0plus", 0), ("cortex-m4", 0), ("cortex-m4", -1)]
+)
+def test_every_format_on_every_kind_of_layer(cpu: str, pick: int) -> None:
     """Results spread over the int8 range, so that a wrong bit shows."""
     rng = np.random.default_rng(3)
     shapes: list[Layer] = [
@@ -72,7 +74,7 @@ def test_every_format_on_every_kind_of_layer(cpu: str) -> None:
     wanted = reference.run(g, inputs)
     assert np.mean([len(np.unique(y)) / min(y.size, 40) for y in wanted]) > 0.4
     target = Target.for_cpu(cpu)
-    device = Device(forced(g, target, FAMILIES).source, target)
+    device = Device(forced(g, target, FAMILIES, pick).source, target)
     compare(g, device.run(list(inputs.values())), inputs)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 
 from tinycc_nn.backends.tvm.kernel import Code, Kernel
 from tinycc_nn.backends.tvm.tir.coded import Coded
+from tinycc_nn.backends.tvm.tir.coded_dense import CodedDense
 from tinycc_nn.backends.tvm.tir.coded_depthwise import CodedDepthwise
 from tinycc_nn.backends.tvm.tir.coded_words import CHANNELS, PIXELS, CodedWords
 from tinycc_nn.backends.tvm.tir.codes import Decoder
@@ -26,6 +27,10 @@ DECODE = {True: 3.0, False: 7.0}
 
 THUMB_1 = 7.2
 """For a product, on cores with few registers."""
+
+DENSE = {2: (2, 4.3), 3: (4, 2.5), 4: (2, 2.4), 5: (4, 2.5)}
+"""Channels at a time and cycles of a product where weights are decoded in registers, by bits:
+what was best and what it took on a Cortex-M4, GCC 12 -O2 (the compiler's spills decide)."""
 
 SPILLS = 1.4
 """Registers do not suffice for blocks that expand their inputs."""
@@ -50,6 +55,7 @@ class CodedFamily:
             yield from _depthwise(layer, book, target)
         elif layer.groups == 1:
             yield from _products(layer, book, target)
+            yield from _dense(layer, book, target)
 
 
 def _products(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kernel]:
@@ -123,6 +129,23 @@ def _words(layer: Weighted, book: CodeBook, strip: int) -> Kernel:
     )
 
 
+def _dense(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kernel]:
+    w = layer.window
+    small = book.signed and book.bits in DENSE
+    if not target.dsp or not small or not w.pointwise or w.pixels != 1:
+        return
+    channels, cycles = DENSE[book.bits]
+    coded = CodedDense(w.depth, len(layer.weights), layer.requantize, book.bits, channels)
+    sums = coded.outputs * (w.depth * cycles + 25) + 2 * w.depth
+    yield Kernel(
+        f"coded-dense-{channels}",
+        partial(_code, layer, book, coded),
+        4 * coded.outputs * coded.words + layer.bias.nbytes + layer.multipliers.nbytes,
+        300 + 5 * coded.period * (channels + 2),
+        sums,
+    )
+
+
 def _depthwise(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kernel]:
     w = layer.window
     dsp = target.dsp and w.dilation == (1, 1) and max(w.kernel) <= 7
@@ -150,7 +173,9 @@ def _codes_bytes(layer: Weighted, book: CodeBook) -> int:
     return -(-layer.weights.size * book.bits // 8) + (0 if book.signed else book.values.nbytes)
 
 
-def _code(layer: Weighted, book: CodeBook, coded: Coded | CodedWords | CodedDepthwise) -> Code:
+def _code(
+    layer: Weighted, book: CodeBook, coded: Coded | CodedWords | CodedDense | CodedDepthwise
+) -> Code:
     stored = layer.op.operands[1].constant
     assert stored is not None
     codes = coded.pack(stored.reshape(layer.weights.shape))
