@@ -4,10 +4,11 @@ separate-conv: a convolution as a depthwise and a 1x1 convolution.
     %y = conv2d %x, %w, %b {pad=[1,1,1,1]}   ->   %d = conv2d %x, %u {groups=16, pad=[1,1,1,1]}
                                                   %y = conv2d %d, %v, %b'
 
-u has one filter for each of the 16 input channels (terms=1) or several, whose results v sums. The
-filters are those that change the output least on calibration data, channel by channel; then all
-layers are fitted to what they computed before. A layer for which two would take more MACs than
-one stays as it is. On float graphs; quantize comes after.
+u has one filter for each of the 16 input channels. With more terms there are as many depthwise
+layers, whose results are concatenated, so that v sums the terms. The filters are those that change
+the output least on calibration data, channel by channel; then all layers are fitted to what they
+computed before. A layer that would take more MACs than before stays as it is. On float graphs;
+quantize comes after.
 
 Sources: Guo et al., "Network Decoupling: From Regular to Depthwise Separable Convolutions", 2018;
 Jaderberg et al., "Speeding up Convolutional Neural Networks with Low Rank Expansions", 2014.
@@ -21,7 +22,7 @@ from typing import ClassVar
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph, Op
 from tinycc_nn.ir.types import Array
-from tinycc_nn.ops import number
+from tinycc_nn.ops import emit, number
 from tinycc_nn.passes._split import Splitting, layers_to_split
 from tinycc_nn.pipeline import Context, Pass, option
 from tinycc_nn.pruning.factors import most_rank, separable
@@ -83,13 +84,29 @@ def _most(op: Op) -> int:
 
 
 def _separate(split: Splitting, op: Op, depth: Array, point: Array) -> None:
-    """Replace one layer by two."""
+    """Replace one layer by depthwise ones, their concatenation and a 1x1 convolution."""
     out, kh, kw, c = op.operands[1].type.shape
-    channels = depth.shape[0] * depth.shape[1]
     window = {k: v for k, v in op.attrs.items() if not k.startswith("act")} | {"groups": c}
     act = {k: v for k, v in op.attrs.items() if k.startswith("act")}
     x, name, result = op.operands[0], op.operands[1].name, op.result.name
-    u = (f"{name}.depth", depth.reshape(channels, kh, kw, 1))
-    v = (f"{name}.point", point.reshape(out, 1, 1, channels))
-    deep = split.emit(op, "conv2d", x, u, window, f"{result}.depth")
+    # All filters of a single channel are one layer.
+    filters = depth if c == 1 else depth.transpose(1, 0, 2)
+    parts = [
+        split.emit(
+            op, "conv2d", x, (f"{name}.depth", w.reshape(-1, kh, kw, 1)), window, f"{result}.depth"
+        )
+        for w in filters
+    ]
+    deep = parts[0]
+    if len(parts) > 1:
+        deep = emit(
+            split.graph,
+            "concat",
+            parts,
+            {"axis": 3},
+            result=f"{result}.terms",
+            before=op,
+            loc=op.loc,
+        )
+    v = (f"{name}.point", point.transpose(0, 2, 1).reshape(out, 1, 1, -1))
     split.replace(op, split.emit(op, "conv2d", deep, v, act, result), bias_of(op))
