@@ -37,6 +37,7 @@ MOST_SAMPLES = 128
 @dataclass(frozen=True)
 class QuantizeWeights(Pass):
     keeps_values: ClassVar[bool] = False
+    reads_calibration: ClassVar[bool] = True
 
     format: str = option(
         "i4", "i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, book<k>, auto:<bits>"

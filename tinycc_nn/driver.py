@@ -69,7 +69,7 @@ def compile_model(request: Request, progress: Progress = lambda message: None) -
         progress(f"evaluating {len(evaluation)} samples")
         accuracy = _accuracy(given, graph, evaluation, measurement)
     notes = [note for d in (calibration, evaluation) if d for note in d.notes]
-    if calibration and not any(p.needs_calibration for p in passes):
+    if calibration and not any(p.needs_calibration or p.reads_calibration for p in passes):
         notes.append("the calibration data was not used: no pass needs it")
     report = describe(
         request,

@@ -44,6 +44,8 @@ class Pass(ABC):
     """Whether the reference outputs stay the same: float up to rounding, int8 bit for bit."""
 
     needs_calibration: ClassVar[bool] = False
+    reads_calibration: ClassVar[bool] = False
+    """Whether it makes use of calibration data where there is some."""
 
     @classmethod
     def name(cls) -> str:
