@@ -36,14 +36,17 @@ def fit(
     mean = x.mean(axis=0)
     centred = x - mean
     gram, ridge = moments(centred)
-    weights, bias = np.zeros_like(w), np.zeros(len(w))
-    for rows, support in _supports(w, keep):
-        some, other = centred[:, support], w[np.ix_(rows, support)]
-        inverse = np.linalg.inv(gram[np.ix_(support, support)])
-        found, offset = _fit_rows(some, y[:, rows], other, inverse, ridge, clip)
-        weights[np.ix_(rows, support)] = found
-        bias[rows] = offset - found @ mean[support]
-    return weights, bias
+    supports = _supports(w, keep)
+    target, found, offset = y, w, y.mean(axis=0)
+    for _ in range(1 if clip == (-inf, inf) else ROUNDS):
+        offset = target.mean(axis=0)
+        cross = centred.T @ (target - offset) + ridge * w.T
+        found = np.zeros_like(w)
+        for rows, some in supports:
+            solved = np.linalg.solve(gram[np.ix_(some, some)], cross[np.ix_(some, rows)])
+            found[np.ix_(rows, some)] = solved.T
+        target = _aim(y, centred @ found.T + offset, clip)
+    return found, offset - found @ mean
 
 
 def moments(centred: Array) -> tuple[Array, float]:
@@ -68,17 +71,6 @@ def _supports(w: Array, keep: Array | None) -> list[tuple[Array, Array]]:
     masks, inverse = np.unique(keep, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
     return [(np.flatnonzero(inverse == i), np.flatnonzero(m)) for i, m in enumerate(masks)]
-
-
-def _fit_rows(
-    x: Array, y: Array, w: Array, inverse: Array, ridge: float, clip: tuple[float, float]
-) -> tuple[Array, Array]:
-    target, found, offset = y, w, y.mean(axis=0)
-    for _ in range(1 if clip == (-inf, inf) else ROUNDS):
-        offset = target.mean(axis=0)
-        found = (inverse @ (x.T @ (target - offset) + ridge * w.T)).T
-        target = _aim(y, x @ found.T + offset, clip)
-    return found, offset
 
 
 def _aim(y: Array, now: Array, clip: tuple[float, float]) -> Array:
