@@ -14,7 +14,7 @@ from tinycc_nn.ir.types import Array
 from tinycc_nn.pipeline import Context
 from tinycc_nn.pruning.layers import is_layer, named, zero_weights
 from tinycc_nn.pruning.masks import Criterion, saliency
-from tinycc_nn.pruning.reconstruct import reconstruct, targets
+from tinycc_nn.pruning.reconstruct import Target, reconstruct, targets
 from tinycc_nn.pruning.samples import calibration
 
 Choice = Callable[[Mapping[Op, Array], float], Mapping[Op, Array]]
@@ -51,14 +51,14 @@ class Sparsity:
         """Zero what is chosen, in place, and fit what is left."""
         measured = self.reconstruct or self.criterion != "magnitude"
         inputs: dict[str, Array] = {}
+        wanted: dict[Op, Target] = {}
         if measured:
             why = "reconstruct" if self.reconstruct else f"criterion={self.criterion}"
             otherwise = "criterion=magnitude, reconstruct=false"
             inputs = calibration(graph, context.calibration, f"{self.made_by}: {why}", otherwise)
-        every = [op for op in graph.ops if is_layer(op)]
-        wanted = (
-            targets(graph, every, inputs, curvature=self.criterion == "obs") if measured else {}
-        )
+            every = [op for op in graph.ops if is_layer(op)]
+            wanted = targets(graph, every, inputs, curvature=self.criterion == "obs")
+            layers = [op for op in layers if op in wanted]  # others read constants
         steps = STEPS if self.reconstruct else 1
         for step in range(1, steps + 1):
             scores = {op: saliency(op, self.criterion, wanted.get(op)) for op in layers}

@@ -12,7 +12,9 @@ from tinycc_nn.channels import Group, channel_groups
 from tinycc_nn.diagnostics import LimitError, TinyccError
 from tinycc_nn.ir import F32, I8, Array, Graph, TensorType
 from tinycc_nn.ops import emit, opdef
+from tinycc_nn.passes.low_rank import LowRank
 from tinycc_nn.passes.prune_channels import PruneChannels
+from tinycc_nn.passes.prune_weights import PruneWeights
 from tinycc_nn.passes.quantize import Quantize
 from tinycc_nn.passes.quantize_interface import QuantizeInterface
 from tinycc_nn.passes.quantize_weights import QuantizeWeights
@@ -211,6 +213,9 @@ def test_errors_name_the_option() -> None:
             PruneChannels(**bad)
     with pytest.raises(TinyccError, match="criterion=activation needs calibration data"):
         PruneChannels(ratio=0.5, reconstruct=False)(SMALL)
+    for p in (PruneChannels(ratio=0.5), PruneWeights(), LowRank(rank=2)):
+        with pytest.raises(TinyccError, match="infinite or not a number"):
+            p(SMALL, Context({"x": np.full_like(X, np.nan)}))
     with pytest.raises(LimitError, match="MACs") as e:
         pruned(SMALL, PruneChannels(macs=0.01))
     assert e.value.exit_code == 3 and "the nearest that can be met is macs=" in str(e.value)

@@ -43,7 +43,7 @@ def least(scores: Mapping[Op, Array], ratio: float, scope: Scope) -> dict[Op, Ar
 
     Of each layer, or of all; then a score counts as its share in what the layer would still have.
     """
-    if scope == "layer":
+    if scope == "layer" or not scores:
         return {op: _lowest(s.reshape(-1), ratio).reshape(s.shape) for op, s in scores.items()}
     flat = [layer_adaptive(s.reshape(-1)) for s in scores.values()]
     chosen = np.split(_lowest(np.concatenate(flat), ratio), np.cumsum([len(f) for f in flat])[:-1])

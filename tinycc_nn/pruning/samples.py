@@ -35,6 +35,9 @@ def calibration(
     if not data:
         hint = f"give some with --calib, or {otherwise}"
         raise TinyccError(f"{why} needs calibration data", hint=hint)
+    if not all(np.isfinite(a).all() for a in data.values()):
+        message = f"{why}: the calibration data has samples that are infinite or not a number"
+        raise TinyccError(message, hint="remove them")
     inputs = stored_inputs(graph, data)
     n = check_inputs(graph, inputs)
     each = sum(r.type.nbytes for op in graph.ops if op.name != "const" for r in op.results)
