@@ -239,3 +239,27 @@ def test_a_format_without_zero_refuses_pruned_layers() -> None:
     with pytest.raises(TinyccError, match=r"%stem can't have weights of binary: \d+ % of its") as e:
         after("quantize-weights{format=binary}", g, data)
     assert e.value.hint == "another format, or skip=[stem]"
+
+
+@pytest.mark.parametrize(
+    "text", ["drop-dead-channels", "prune-channels{ratio=0.2}", "quantize-weights{format=i6}"]
+)
+def test_passes_behind_it(text: str) -> None:
+    """They read what codes stand for, and leave codes."""
+    g, data = quantized()
+    coded = after("quantize-weights{format=i6}", g, data)
+    new = after(text, coded, data)
+    assert {str(op.operands[1].type.dtype) for op in layers(new).values()} == {"i6"}
+    assert error(new, coded, data) < 0.05
+
+
+def test_pruned_weights_stay_pruned() -> None:
+    g, data = network()
+    pruned = after("prune-weights{ratio=0.4}", g, data)
+    new = after(f"{BEFORE}, quantize-weights{{format=i4}}", pruned, data)
+    for name, op in layers(new).items():
+        before, w = layers(pruned)[name].operands[1].constant, op.operands[1].integers
+        assert before is not None and w is not None
+        assert (w[before == 0] == 0).all()
+    dense = layers(pruned)["dense"].operands[1].constant
+    assert dense is not None and (dense == 0).mean() > 0.2
