@@ -68,12 +68,15 @@ def test_settings_round_trip(pipeline: tuple[MadeUp, ...]) -> None:
 
 def test_every_pass_by_its_name_round_trips_or_says_what_it_needs() -> None:
     for name in pass_names():
-        try:
-            passes = parse_pipeline(name)
-        except TinyccError as e:
-            assert e.message.startswith(f"{name}: give "), e.message
-        else:
-            assert print_pipeline(passes) == name
+        assert bare(name) == name or bare(name).startswith(f"{name}: give ")
+
+
+def bare(name: str) -> str:
+    """The pass as it prints when only its name is given, or what it says is missing."""
+    try:
+        return print_pipeline(parse_pipeline(name))
+    except TinyccError as e:
+        return e.message
 
 
 @pytest.mark.usefixtures("made_up")
