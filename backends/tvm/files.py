@@ -14,6 +14,7 @@ from tinycc_nn.backend import BackendOptions
 from tinycc_nn.backends.tvm.allocate import Allocation
 from tinycc_nn.backends.tvm.kernel import Code
 from tinycc_nn.backends.tvm.lower import emit_c
+from tinycc_nn.backends.tvm.lower_mve import emit_mve
 from tinycc_nn.backends.tvm.parameters import parameter_names
 from tinycc_nn.backends.tvm.prelude import helpers_in, prelude
 from tinycc_nn.ir.graph import Graph, Value
@@ -147,10 +148,14 @@ class Kernels:
         aliased = {f"{PREFIX}f{i}" for i, a in enumerate(in_place) if a}
         qualifier = f"static {self.name.upper()}_NOINLINE"
         emitted = emit_c(functions, aliased=aliased, qualifier=qualifier)
+        vectors = {d: f for (d, f), c in zip(functions.items(), codes, strict=True) if c.vector}
+        assembly = emit_mve(vectors, aliased=aliased & vectors.keys())
         symbols = []
         for (draft, text), code in zip(emitted.items(), codes, strict=True):
             self.micro_kernels.update(dict.fromkeys(code.micro_kernels))
             body = re.sub(rf"\b{draft}\b", "KERNEL", text)
+            if draft in assembly:
+                body = _either(body, assembly[draft].replace(draft, "KERNEL"))
             symbols.append(self.texts.setdefault(body, f"{self.name}_k{len(self.texts)}"))
         return symbols
 
@@ -166,6 +171,15 @@ class Kernels:
     def _named(self, text: str) -> str:
         prefixed = text.replace(PREFIX, f"{self.name}_")
         return prefixed.replace(PREFIX.upper(), f"{self.name.upper()}_")
+
+
+def _either(function: str, assembly: str) -> str:
+    """The function KERNEL in assembly where there is MVE, else in C (static, with a qualifier)."""
+    head = function.partition(" {\n")[0]
+    declaration = head[head.index("void ") :]
+    lines = "".join(f'    "{line}\\n"\n' for line in assembly.splitlines())
+    text = f"__asm__(\n{lines});\n{declaration};\n"
+    return f"#if defined(__ARM_FEATURE_MVE)\n{text}#else\n{function}#endif\n"
 
 
 @cache

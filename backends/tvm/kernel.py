@@ -25,11 +25,13 @@ class Code:
                result, and the scratch (int8) if there is any.
     constants: the arrays that it reads, packed in reading order.
     micro_kernels: C texts of functions that it calls and that are no helpers of the prelude.
+    vector: where there is MVE, the function is assembly that LLVM makes of the same TIR.
     """
 
     function: PrimFunc
     constants: tuple[Array, ...]
     micro_kernels: tuple[str, ...] = ()
+    vector: bool = False
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,13 @@ def _stored(f: Any) -> set[str]:
 
 @cache
 def _passes() -> tuple[Any, ...]:
+    plain = load_tvm().transform.module_pass(_plain_module, opt_level=0, name="PlainParameters")
+    return (*lowering(vectorize=False), plain)  # vectors would be printed as invalid C
+
+
+def lowering(*, vectorize: bool) -> tuple[Any, ...]:
+    """The passes from TIR to loops over flat buffers; vectorized loops become vector operations, or
+    plain loops."""
     tvm = load_tvm()
     s, t = tvm.s_tir.transform, tvm.tirx.transform
     # Left out on purpose: CompactBufferAllocation shrinks buffers that are seen only through
@@ -116,7 +123,7 @@ def _passes() -> tuple[Any, ...]:
         t.FlattenBuffer(),
         t.NarrowDataType(32),
         s.LoopPartition(),
-        t.VectorizeLoop(False),  # True prints invalid C
+        t.VectorizeLoop(vectorize),
         t.StorageRewrite(),
         s.HoistIfThenElse(),
         t.UnrollLoop(),
@@ -126,7 +133,6 @@ def _passes() -> tuple[Any, ...]:
         s.RewriteUnsafeSelect(),
         t.CommonSubexprElim(),
         t.LowerIntrin(),
-        tvm.transform.module_pass(_plain_module, opt_level=0, name="PlainParameters"),
     )
 
 
@@ -137,9 +143,14 @@ def _plain_module(module: Any, _context: Any) -> Any:
 
 def _plain(f: Any) -> Any:
     """Buffer parameters as typed pointers, float constants as calls that carry their text."""
-    tvm = load_tvm()
     import tvm_ffi
 
+    return as_pointers(f, tvm_ffi.structural_map(f.body, (load_tvm().tirx.FloatImm, _exact_float)))
+
+
+def as_pointers(f: Any, body: Any) -> Any:
+    """The function with this body and, for buffer parameters, typed pointers."""
+    tvm = load_tvm()
     parameters, statements = [], []
     for parameter in f.params:
         if not tvm.tirx.buffer.is_buffer_var(parameter):
@@ -149,7 +160,6 @@ def _plain(f: Any) -> Any:
         pointer = tvm.ir.Var(parameter.name, tvm.ir.PointerType(element))
         parameters.append(pointer)
         statements.append(tvm.tirx.DeclBuffer(parameter, data=pointer))
-    body = tvm_ffi.structural_map(f.body, (tvm.tirx.FloatImm, _exact_float))
     body = tvm.tirx.SeqStmt([*statements, body]) if statements else body
     return tvm.tirx.PrimFunc(parameters, body, tvm.ir.TupleType([]), f.attrs)
 
