@@ -1,8 +1,10 @@
 /* a[2 * p + n] += both products of word p of x and word n of w, for p < 4 and n < 2; moves both on.
- * Words are loaded in pairs, which compilers do for w at best: it takes all 14 registers. */
+ * Words are loaded in pairs, which compilers do for w at best: it takes all 14 registers. Define
+ * TCNN_PLAIN where one of them is not free, as with -fno-omit-frame-pointer. */
 TCNN_INLINE void tcnn_smlad_4x2(const tcnn_word **x, const tcnn_word **w, int32_t *a)
 {
-#if TCNN_DSP && defined(__OPTIMIZE__) && !defined(__clang__)
+#if TCNN_DSP && defined(__OPTIMIZE__) && !defined(__clang__) && !defined(__PIC__) && \
+    !defined(__ARM_FEATURE_MVE) && !defined(TCNN_PLAIN)
   int32_t s, t, u, v;
   __asm__("ldrd %[u], %[v], [%[w]], #8\n\t"
           "ldrd %[s], %[t], [%[x]], #8\n\t"

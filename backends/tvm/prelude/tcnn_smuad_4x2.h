@@ -1,7 +1,8 @@
 /* As tcnn_smlad_4x2, the first products: a is set. */
 TCNN_INLINE void tcnn_smuad_4x2(const tcnn_word **x, const tcnn_word **w, int32_t *a)
 {
-#if TCNN_DSP && defined(__OPTIMIZE__) && !defined(__clang__)
+#if TCNN_DSP && defined(__OPTIMIZE__) && !defined(__clang__) && !defined(__PIC__) && \
+    !defined(__ARM_FEATURE_MVE) && !defined(TCNN_PLAIN)
   int32_t s, t, u, v;
   __asm__("ldrd %[u], %[v], [%[w]], #8\n\t"
           "ldrd %[s], %[t], [%[x]], #8\n\t"
