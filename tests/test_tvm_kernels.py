@@ -81,8 +81,11 @@ def depthwise_layers(draw: st.DrawFn) -> Layer:
     window = draw(windows(5, dilated=not dsp))
     zero, requantize = draw(zeros), draw(requantizers)
     rows, columns = draw(st.integers(0, 3)), draw(st.integers(1, 8))
-    make = depthwise_dsp if dsp else depthwise_scalar
-    template = make(window, zero, requantize, rows, columns)
+    if dsp:
+        together = draw(st.sampled_from([1, 3, 8]))
+        template = depthwise_dsp(window, zero, requantize, rows, columns, together=together)
+    else:
+        template = depthwise_scalar(window, zero, requantize, rows, columns)
     in_place = template.in_place
     return Layer(
         template, window, window.channels, zero, requantize, True, in_place, draw(zeros) + 128

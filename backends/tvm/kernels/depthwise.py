@@ -28,7 +28,13 @@ class Depthwise:
             return
         w = layer.window
         for rows in sorted({w.out_height, min(8, w.out_height)}):
-            template = depthwise_dsp(w, layer.input_zero, layer.requantize, rows)
+            template = depthwise_dsp(
+                w,
+                layer.input_zero,
+                layer.requantize,
+                rows,
+                together=8 if target.cpu == "cortex-m4" else 1,
+            )
             overlap = 1 + max(0, w.kernel[0] - w.stride[0]) / (rows * w.stride[0])
             cycles = layer.macs * CYCLES_PER_MAC
             cycles += w.height * w.width * w.channels * CYCLES_PER_PIXEL * overlap

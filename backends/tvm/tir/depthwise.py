@@ -25,20 +25,27 @@ from tinycc_nn.backends.tvm.tir.template import (
 
 
 def depthwise_dsp(
-    window: Window, input_zero: int, requantize: Requantize, rows: int = 0, columns: int = 6
+    window: Window,
+    input_zero: int,
+    requantize: Requantize,
+    rows: int = 0,
+    columns: int = 6,
+    *,
+    together: int = 1,
 ) -> Template:
     """A depthwise convolution with one output channel for each input channel, dilation 1.
 
     ``rows``: output rows from one filling of the scratch memory, 0 for all; fewer take less memory
-    and more instructions. ``columns``: outputs of a row computed together. In place where the
-    output is as large as the input and the scratch memory holds a whole channel.
+    and more instructions. ``columns``: outputs of a row computed together. ``together``: elements
+    that are loaded before the first is stored. In place where the output is as large as the input
+    and the scratch memory holds a whole channel.
     Raises ``ValueError`` for a dilation.
     """
     if window.dilation != (1, 1):
         raise ValueError("depthwise_dsp has no dilation")
     if window.stride[1] % 2:
         columns += columns % 2  # later blocks then start at an even column as well
-    plane = Plane(window, min(rows or window.out_height, window.out_height), wide=True)
+    plane = Plane(window, min(rows or window.out_height, window.out_height), True, together)
     clear = plane.clear(input_zero)
     fill = plane.fill(input_zero)
     compute = plane_kernel(plane, requantize, columns)
