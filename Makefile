@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## compile the example network for a Cortex-M4 and run it on 
 		--calib $(DIGITS)/calib.npz --eval $(DIGITS)/test.npz
 
 test: check ## format check, lint, types, tests: what CI runs
-	$(BIN)/python -m pytest -n 2 $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m pytest -n 2 $(if $(DATA),--data=$(DATA)) tests
 
 check: $(TESTED) ## format check, lint and types only
 	$(BIN)/ruff format --check
