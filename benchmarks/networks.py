@@ -106,7 +106,8 @@ def plan(
 
 
 def measure(network: Network, cpu: str, level: str, samples: int) -> Row:
-    """Compile, run and compare on `samples` samples."""
+    """Compile, run and compare on `samples` samples. -O3 gets the limits of baselines.toml."""
+    limits = baseline(network).get("limits", {}) if level == "O3" else {}
     request = Request(
         Model.read(str(network.model)),
         network.name.replace("-", "_"),
@@ -115,9 +116,17 @@ def measure(network: Network, cpu: str, level: str, samples: int) -> Row:
         dtype=network.dtype,
         calib=DataSpec.parse(network.calib) if network.calib else None,
         eval=DataSpec.parse(network.eval),
+        max_flash=limits.get("max_flash"),
+        max_ram=limits.get("max_arena"),
         compared=samples,
     )
     return row_of(network, cpu, level, compile_model(request).report)
+
+
+def baseline(network: Network) -> dict[str, dict[str, int]]:
+    """The tables of baselines.toml for a network, or none."""
+    table = tomllib.loads((HERE / "baselines.toml").read_text())
+    return table[network.baseline] if network.baseline else {}
 
 
 def row_of(network: Network, cpu: str, level: str, report: Report) -> Row:
@@ -126,8 +135,7 @@ def row_of(network: Network, cpu: str, level: str, report: Report) -> Row:
     assert accuracy is not None and bits is not None
     assert m.flash_bytes is not None and m.instructions is not None and m.cycles is not None
     scale = 100 if accuracy.metric == "top1" else 1
-    table = tomllib.loads((HERE / "baselines.toml").read_text())
-    base = table[network.baseline] if network.baseline else {}
+    base = baseline(network)
     instructions = base.get("instructions", {}).get(cpu)
     cycles = base.get("cycles", {}).get(cpu)
     return Row(
@@ -165,6 +173,26 @@ def markdown(rows: list[Row]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(cells(r))} |" for r in rows)]) + "\n"
 
 
+SUMMARY = ("kws", "ic", "ad")
+
+
+def summary(rows: list[Row]) -> str:
+    """The table of README.md."""
+    head = "| network | core | level | accuracy (float) | flash | arena | instructions | cycles | fewer instructions than CMSIS-NN |"
+    lines = [head, "|" + "---|" * 9]
+    for r in rows:
+        if r.network not in SUMMARY:
+            continue
+        c = cells(r)
+        ratio = r.instructions_of_baseline
+        theirs = f"x {ratio:.2f}" if ratio else ""
+        lines.append(
+            f"| {r.network} | {r.cpu} | -{r.level} | {c[3]} ({r.float_accuracy:.2f}) | {c[5]} | "
+            f"{r.arena:,} | {c[7]} | {c[9]} | {theirs} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def regressions(rows: list[Row], before: dict[str, dict[str, int]]) -> list[str]:
     """What grew by more than GROWTH."""
     found = []
@@ -189,21 +217,31 @@ def main() -> None:
     results = HERE / "results" / ("networks" if given.data else "example")
     file = results.with_suffix(".json")
     before = json.loads(file.read_text()) if file.exists() else {}
-    console, rows = Console(width=170), []
+    console = Console(width=170)
+    rows: list[Row] = []
     for network, cpu, level in plan(chosen, given.cpu, given.level):
         rows.append(measure(network, cpu, level, given.samples))
         console.print(" | ".join(cells(rows[-1])), highlight=False)
+        write(results, before, rows, in_readme=given.data is not None)
     table = Table(*COLUMNS)
     for r in rows:
         table.add_row(*cells(r))
     console.print(table)
-    worse = regressions(rows, before)
-    file.parent.mkdir(exist_ok=True)
-    after = before | {r.key: dataclasses.asdict(r) for r in rows}
-    file.write_text(json.dumps(after, indent=1) + "\n")
-    results.with_suffix(".md").write_text(markdown([Row(**r) for r in after.values()]))
-    if worse:
+    if worse := regressions(rows, before):
         sys.exit("grew by more than 2 %:\n" + "\n".join(worse))
+
+
+def write(
+    results: Path, before: dict[str, dict[str, int]], rows: list[Row], *, in_readme: bool
+) -> None:
+    """The results so far, new rows over old ones, so that an interrupted run keeps what it has."""
+    results.parent.mkdir(exist_ok=True)
+    after = before | {r.key: dataclasses.asdict(r) for r in rows}
+    every = [Row(**r) for r in after.values()]
+    results.with_suffix(".json").write_text(json.dumps(after, indent=1) + "\n")
+    results.with_suffix(".md").write_text(markdown(every))
+    if in_readme:
+        results.with_name("summary.md").write_text(summary(every))
 
 
 if __name__ == "__main__":
