@@ -81,6 +81,18 @@ def into_layer_before(graph: Graph, op: Op, a: Affine) -> Value | None:
     return _layer(graph, op, layer, layer.operands[0], weight, bias * a.scale + a.offset, attrs)
 
 
+def into_neighbour(graph: Graph, op: Op, a: Affine) -> bool:
+    """`op` computes `a`: let the layer before it, else one that reads it, do so. False if none can."""
+    if (new := into_layer_before(graph, op, a)) is not None:
+        graph.replace_value(op.result, new)
+        return True
+    for layer in op.result.users:
+        if (new := into_layer_after(graph, layer, op, a)) is not None:
+            graph.replace_value(layer.result, new)
+            return True
+    return False
+
+
 def into_layer_after(graph: Graph, layer: Op, op: Op, a: Affine) -> Value | None:
     """`op` computes `a`, its only reader is `layer`: that layer on a.x.
 

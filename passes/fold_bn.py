@@ -24,7 +24,7 @@ import numpy as np
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import Array
 from tinycc_nn.ops import emit
-from tinycc_nn.passes._affine import Affine, batch_norm, into_layer_after, into_layer_before
+from tinycc_nn.passes._affine import Affine, batch_norm, into_neighbour
 from tinycc_nn.pipeline import Context, Pass
 
 
@@ -32,20 +32,9 @@ from tinycc_nn.pipeline import Context, Pass
 class FoldBn(Pass):
     def apply(self, graph: Graph, context: Context) -> None:
         for op in graph:
-            if (a := batch_norm(op)) is not None:
-                _fold(graph, op, a)
+            if (a := batch_norm(op)) is not None and not into_neighbour(graph, op, a):
+                graph.replace_value(op.result, _alone(graph, op, a))
         graph.sweep()
-
-
-def _fold(graph: Graph, op: Op, a: Affine) -> None:
-    if (new := into_layer_before(graph, op, a)) is not None:
-        graph.replace_value(op.result, new)
-        return
-    for layer in op.result.users:
-        if (new := into_layer_after(graph, layer, op, a)) is not None:
-            graph.replace_value(layer.result, new)
-            return
-    graph.replace_value(op.result, _alone(graph, op, a))
 
 
 def _alone(graph: Graph, op: Op, a: Affine) -> Value:

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinycc_nn.ir.graph import Graph, Op
-from tinycc_nn.passes._affine import Affine, arithmetic, into_layer_after, into_layer_before
+from tinycc_nn.ir.graph import Graph
+from tinycc_nn.passes._affine import arithmetic, into_neighbour
 from tinycc_nn.pipeline import Context, Pass
 
 
@@ -27,15 +27,5 @@ class FoldMulAdd(Pass):
         # From the end as well: what stands in front of a layer may be a chain.
         for op in (*graph, *reversed(graph.ops)):
             if graph.is_used(op.result) and (a := arithmetic(op)) is not None:
-                _fold(graph, op, a)
+                into_neighbour(graph, op, a)
                 graph.sweep()
-
-
-def _fold(graph: Graph, op: Op, a: Affine) -> None:
-    if (new := into_layer_before(graph, op, a)) is not None:
-        graph.replace_value(op.result, new)
-        return
-    for layer in op.result.users:
-        if (new := into_layer_after(graph, layer, op, a)) is not None:
-            graph.replace_value(layer.result, new)
-            return
