@@ -21,7 +21,16 @@ _TIMES = {"ms": 1.0, "us": 1e-3, "s": 1e3, "": 1.0}
 calib_option = click.option("--calib", metavar="DATA", help="Samples for the ranges of int8: FILE.npz[:ARRAY].")  # fmt: skip
 input_dim_option = click.option("--input-dim", "input_dims", multiple=True, metavar="NAME=SIZE", help="The size of a symbolic dimension.")  # fmt: skip
 records_option = click.option("--records", metavar="DIR", help="Where measurements of kernels are kept; by default in the user's data folder.")  # fmt: skip
-pipeline_option = click.option("-p", "--pipeline", metavar="PIPELINE", help="Passes, as in: fold-bn, quantize{calibration=mse}.")  # fmt: skip
+backend_option = click.option("--backend", default="tvm", show_default=True, help="What generates the C.")  # fmt: skip
+dtype_option = click.option("--dtype", type=click.Choice(["int8", "float32"]), help="int8 where --calib is given, otherwise float32.")  # fmt: skip
+toolchain_option = click.option("--toolchain", type=click.Choice(["gcc", "zig"]), help="By default gcc if there is one.")  # fmt: skip
+pipeline_option = click.option("-p", "--pipeline", metavar="PIPELINE", help="Passes, as in: fold-bn, quantize{method=mse}.")  # fmt: skip
+
+
+def level_option(doc: str) -> Callable[[F], F]:
+    """`-O0` .. `-O3`, `-Os`, as "0" .. "s"."""
+    choice = click.Choice(["0", "1", "2", "3", "s"])
+    return click.option("-O", "level", type=choice, default="2", help=doc)
 
 
 def parse_dims(texts: tuple[str, ...]) -> dict[str, int]:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from tinycc_nn.cli._options import (
+    backend_option,
     calib_option,
     choose_target,
+    dtype_option,
     input_dim_option,
+    level_option,
     parse_bytes,
     parse_dims,
     parse_ms,
@@ -21,6 +24,7 @@ from tinycc_nn.cli._options import (
     pipeline_option,
     records_option,
     target_options,
+    toolchain_option,
 )
 from tinycc_nn.diagnostics import UsageError
 
@@ -45,8 +49,8 @@ class Depfile:
 @click.option("-o", "output", type=click.Path(path_type=Path), metavar="DIR", help="The folder for the C files and report.json.")  # fmt: skip
 @click.option("--name", help="The prefix of files and C symbols; by default the model's name.")
 @target_options
-@click.option("-O", "level", type=click.Choice(["0", "1", "2", "3", "s"]), default="2", help="-O0 no passes, -O1 lossless ones, -O2 default, -O3 speed, -Os size.")  # fmt: skip
-@click.option("--dtype", type=click.Choice(["int8", "float32"]), help="int8 where --calib is given, otherwise float32.")  # fmt: skip
+@level_option("-O0 no passes, -O1 lossless ones, -O2 default, -O3 speed, -Os size.")
+@dtype_option
 @click.option("--weights", metavar="FORMAT", help="int8, int4, 'posit<5,1>', 'fixed<6,0>', ternary, 'book<16>', auto:5 (mean bits), ...")  # fmt: skip
 @calib_option
 @click.option("--eval", "evaluate", metavar="DATA", help="Measure the accuracy: FILE.npz[:ARRAY[,LABELS]].")  # fmt: skip
@@ -56,11 +60,11 @@ class Depfile:
 @click.option("--max-ram", metavar="SIZE", help="The same for RAM: arena, buffers and stack.")
 @click.option("--max-latency", metavar="TIME", help="Exit with 3 above it; as in 50ms.")
 @input_dim_option
-@click.option("--backend", default="tvm", show_default=True, help="What generates the C.")
+@backend_option
 @click.option("--kernel", "kernels", multiple=True, metavar="LAYER=NAME", help="Force a layer's kernel; the report names the alternatives.")  # fmt: skip
 @click.option("--tune-budget", metavar="TIME", help="With -O3: measure kernels so long before; as in 5m.")  # fmt: skip
 @records_option
-@click.option("--toolchain", type=click.Choice(["gcc", "zig"]), help="By default gcc if there is one.")  # fmt: skip
+@toolchain_option
 @click.option("--no-measure", is_flag=True, help="Don't build and run the C: no compiler needed.")
 @click.option("--no-cache", is_flag=True, help="Compile even if nothing has changed.")
 @click.option("-MD", "depfile", is_flag=True, help="Write a Makefile rule with the dependencies.")

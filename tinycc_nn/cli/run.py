@@ -11,6 +11,7 @@ from tinycc_nn.cli._options import (
     calib_option,
     choose_target,
     input_dim_option,
+    level_option,
     parse_dims,
     pipeline_option,
     target_options,
@@ -32,7 +33,7 @@ _SHOWN_SAMPLES, _SHOWN_ELEMENTS = 10, 12
 @click.option("--on", "place", type=click.Choice(["interpreter", "host", "device"]), help="By default the interpreter for a model, the host for a folder.")  # fmt: skip
 @click.option("-o", "output", type=click.Path(path_type=Path), metavar="OUT.npz", help="Write the outputs, as real numbers.")  # fmt: skip
 @target_options
-@click.option("-O", "level", type=click.Choice(["0", "1", "2", "3", "s"]), default="2", help="For a model on host or device, as in compile.")  # fmt: skip
+@level_option("For a model on host or device, as in compile.")
 @calib_option
 @pipeline_option
 @input_dim_option

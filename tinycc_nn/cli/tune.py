@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from tinycc_nn.cli._options import (
+    backend_option,
     calib_option,
     choose_target,
+    dtype_option,
     input_dim_option,
+    level_option,
     parse_dims,
     parse_seconds,
     pipeline_option,
     records_option,
     target_options,
+    toolchain_option,
 )
 from tinycc_nn.cli._table import Table, print_table
 
@@ -29,16 +33,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @target_options
-@click.option("-O", "level", type=click.Choice(["0", "1", "2", "3", "s"]), default="2", help="The level of the passes and of the C compiler.")  # fmt: skip
-@click.option("--dtype", type=click.Choice(["int8", "float32"]), help="int8 where --calib is given, otherwise float32.")  # fmt: skip
+@level_option("The level of the passes and of the C compiler.")
+@dtype_option
 @calib_option
 @pipeline_option
 @input_dim_option
 @click.option("--budget", metavar="TIME", help="How long; as in 15m. By default until all is measured.")  # fmt: skip
 @click.option("-j", "workers", type=click.IntRange(1), help="Worker processes; by default one for each CPU.")  # fmt: skip
 @records_option
-@click.option("--backend", default="tvm", show_default=True, help="What generates the C.")
-@click.option("--toolchain", type=click.Choice(["gcc", "zig"]), help="By default gcc if there is one.")  # fmt: skip
+@backend_option
+@toolchain_option
 def command(
     model: str,
     mcpu: str | None,

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from tinycc_nn.cli._options import (
+    backend_option,
     calib_option,
     choose_target,
+    dtype_option,
     input_dim_option,
+    level_option,
     parse_dims,
     pipeline_option,
     target_options,
+    toolchain_option,
 )
 from tinycc_nn.cli._table import Table, print_table
 
@@ -25,13 +29,13 @@ if TYPE_CHECKING:
 @click.option("--data", metavar="DATA", help="Samples: FILE.npz[:ARRAY]; by default made up.")
 @click.option("--samples", default=4, show_default=True, type=click.IntRange(1), help="How many of them.")  # fmt: skip
 @target_options
-@click.option("-O", "level", type=click.Choice(["0", "1", "2", "3", "s"]), default="2", help="The level of the passes and of the C compiler.")  # fmt: skip
-@click.option("--dtype", type=click.Choice(["int8", "float32"]), help="int8 where --calib is given, otherwise float32.")  # fmt: skip
+@level_option("The level of the passes and of the C compiler.")
+@dtype_option
 @calib_option
 @pipeline_option
 @input_dim_option
-@click.option("--backend", default="tvm", show_default=True, help="What generates the C.")
-@click.option("--toolchain", type=click.Choice(["gcc", "zig"]), help="By default gcc if there is one.")  # fmt: skip
+@backend_option
+@toolchain_option
 def command(
     model: str,
     data: str | None,
