@@ -1,6 +1,7 @@
 """The store of a search: what was handed over stays, and later stages replace earlier ones."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,28 @@ def test_a_later_stage_replaces_and_an_earlier_one_does_not(store: Store) -> Non
     assert store.problem_of(again.id) == PROBLEM
 
 
+def test_what_later_stages_know_is_not_seen_earlier() -> None:
+    known = Metrics(accuracy_part=0.5, accuracy=0.4, held_out=0.3, predicted_cycles=9.0, cycles=8)
+    failed = Evaluation("fold-bn", "measured", "net", known, error="too large")
+    early = failed.seen_at("predicted")
+    assert (early.stage, early.error) == ("predicted", "")
+    assert early.metrics == Metrics(accuracy_part=0.5, predicted_cycles=9.0)
+    assert failed.seen_at("judged").metrics.accuracy == 0.4
+    assert failed.seen_at("measured") == failed
+    assert not PREDICTED.reached("judged") and failed.reached("measured")
+
+
+def test_a_larger_budget_is_the_same_search(store: Store) -> None:
+    first = store.start(PROBLEM, SETTINGS)
+    store.progress(first, 5.0, ended=True)
+    assert store.start(PROBLEM, SETTINGS).ended
+    more = store.start(PROBLEM, replace(SETTINGS, budget=Budget(evaluations=20)))
+    assert (more.id, more.seconds, more.ended) == (first.id, 5.0, False)
+
+
 def test_trials_in_order_seen_by_another_process(store: Store) -> None:
     search = store.start(PROBLEM, SETTINGS)
-    failed = store.record(PROBLEM, Evaluation("quantize", "failed", error="no data"))
+    failed = store.record(PROBLEM, Evaluation("quantize", "predicted", error="no data"))
     fine = store.record(PROBLEM, PREDICTED)
     store.add_trial(search, 1, 0, fine)
     store.add_trial(search, 0, 0, failed)

@@ -9,8 +9,11 @@ from typing import Literal
 
 from tinycc_nn.report import Report
 
-Stage = Literal["failed", "predicted", "measured"]
-"""How far an evaluation went: it has no result, its costs are predicted, its C was run."""
+Stage = Literal["predicted", "judged", "measured"]
+"""How far an evaluation went: costs are predicted and accuracy is known on a part of the data; on
+all data that the search may see; the C was run on the emulated core."""
+
+STAGES: tuple[Stage, ...] = ("predicted", "judged", "measured")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,26 @@ class Metrics:
     def from_json(text: str) -> Metrics:
         return Metrics(**json.loads(text))
 
+    def seen_at(self, stage: Stage) -> Metrics:
+        """Without what only later stages know."""
+        if stage == "measured":
+            return self
+        return Metrics(
+            self.output_error,
+            self.accuracy_part,
+            self.accuracy if stage == "judged" else None,
+            predicted_cycles=self.predicted_cycles,
+            predicted_flash=self.predicted_flash,
+            predicted_ram=self.predicted_ram,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """
     pipeline: its canonical text.
-    network:  digest of the graph that it ends in; "" where it failed.
-    error:    why it failed.
+    network:  digest of the graph that it ends in; "" where there is none.
+    error:    why the last stage failed, or "".
     seconds:  that the evaluation took; of all stages together.
     report:   of the compilation, where the C was run: layers, memory, kernels.
     version:  of tinycc-nn that evaluated.
@@ -73,6 +89,18 @@ class Evaluation:
     report: Report | None = None
     version: str = ""
     id: int = 0
+
+    def reached(self, stage: Stage) -> bool:
+        """Whether this stage is known, or an earlier one has failed."""
+        return bool(self.error) or STAGES.index(self.stage) >= STAGES.index(stage)
+
+    def seen_at(self, stage: Stage) -> Evaluation:
+        """As a search knows it that has asked for no more than `stage`: what others, or the same
+        search later on, have found out does not change its way."""
+        if STAGES.index(self.stage) <= STAGES.index(stage):
+            return self
+        known = self.metrics.seen_at(stage)
+        return dataclasses.replace(self, stage=stage, metrics=known, error="", report=None)
 
 
 @dataclass(frozen=True, slots=True)

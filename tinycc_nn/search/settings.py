@@ -23,6 +23,7 @@ class Problem:
     calib, evaluation, train: data, as FILE.npz[:ARRAY[,LABELS]]; "" for none.
     held_out:  fraction of the evaluation data that the search does not choose by.
     part:      samples of the evaluation data on which a network is judged first.
+    records:   the folder with the user's measurements of kernels.
     seed:      of the random numbers within passes that train.
     digests:   of the contents of model and data, the compiler's source, the C compiler.
     """
@@ -35,6 +36,7 @@ class Problem:
     train: str = ""
     held_out: float = 0.25
     part: int = 128
+    records: str = ""
     max_flash: int | None = None
     max_ram: int | None = None
     backend: str = "tvm"
@@ -46,7 +48,9 @@ class Problem:
     @property
     def key(self) -> str:
         """40 hex digits; without the places of files, whose contents count."""
-        placeless = dataclasses.replace(self, model="", calib="", evaluation="", train="")
+        placeless = dataclasses.replace(
+            self, model="", calib="", evaluation="", train="", records=""
+        )
         return content_key([placeless.to_json()])
 
     def to_json(self) -> str:
@@ -100,6 +104,11 @@ class SearchSettings:
     budget: Budget = field(default_factory=Budget)
     metric: str = "top1"
     baseline: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Of all but the budget, so that a search may go on with a larger one."""
+        return content_key([dataclasses.replace(self, budget=Budget()).to_json()])
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))

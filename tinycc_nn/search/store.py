@@ -11,18 +11,17 @@ from typing import Self
 
 from tinycc_nn.diagnostics import TinyccError, UsageError
 from tinycc_nn.report import Report
-from tinycc_nn.search.results import Evaluation, Metrics, Stage, Trial
+from tinycc_nn.search.results import STAGES, Evaluation, Metrics, Stage, Trial
 from tinycc_nn.search.settings import Problem, SearchSettings
 
 _VERSION = 1
 _WAIT_SECONDS = 60.0
-_STAGES: tuple[Stage, ...] = ("failed", "predicted", "measured")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS problems (key TEXT PRIMARY KEY, problem TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS searches (
     id INTEGER PRIMARY KEY, problem TEXT NOT NULL REFERENCES problems (key),
-    settings TEXT NOT NULL, created REAL NOT NULL, seconds REAL NOT NULL DEFAULT 0,
-    ended INTEGER NOT NULL DEFAULT 0, UNIQUE (problem, settings));
+    key TEXT NOT NULL, settings TEXT NOT NULL, created REAL NOT NULL,
+    seconds REAL NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0, UNIQUE (problem, key));
 CREATE TABLE IF NOT EXISTS evaluations (
     id INTEGER PRIMARY KEY, problem TEXT NOT NULL REFERENCES problems (key),
     pipeline TEXT NOT NULL, stage TEXT NOT NULL, network TEXT NOT NULL, metrics TEXT NOT NULL,
@@ -88,17 +87,19 @@ class Store:
         self._db.close()
 
     def start(self, problem: Problem, settings: SearchSettings) -> Search:
-        """The search with these settings: a new one, or the one that is there."""
+        """The search with these settings: a new one, or the one that is there, whose budget may
+        have been another."""
         self._db.execute(
             "INSERT OR IGNORE INTO problems VALUES (?, ?)", (problem.key, problem.to_json())
         )
         self._db.execute(
-            "INSERT OR IGNORE INTO searches (problem, settings, created) VALUES (?, ?, ?)",
-            (problem.key, settings.to_json(), time.time()),
+            "INSERT INTO searches (problem, key, settings, created) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (problem, key) DO UPDATE SET settings = excluded.settings,"
+            " ended = ended AND settings = excluded.settings",
+            (problem.key, settings.key, settings.to_json(), time.time()),
         )
         row = self._db.execute(
-            "SELECT id FROM searches WHERE problem = ? AND settings = ?",
-            (problem.key, settings.to_json()),
+            "SELECT id FROM searches WHERE problem = ? AND key = ?", (problem.key, settings.key)
         ).fetchone()
         return self.search(row[0])
 
@@ -131,7 +132,7 @@ class Store:
 
     def same_network(self, problem: Problem, network: str) -> Evaluation | None:
         """The evaluation, measured if one is, of any pipeline that ends in this network."""
-        where = "problem = ? AND network = ? ORDER BY stage = 'measured' DESC, id LIMIT 1"
+        where = "problem = ? AND network = ? ORDER BY report IS NULL, id LIMIT 1"
         return self._one(where, (problem.key, network))
 
     def evaluation(self, id: int) -> Evaluation:
@@ -158,7 +159,7 @@ class Store:
             "INSERT OR IGNORE INTO problems VALUES (?, ?)", (problem.key, problem.to_json())
         )
         report = e.report.to_json() if e.report else None
-        later = _STAGES[: _STAGES.index(e.stage)]
+        later = STAGES[: STAGES.index(e.stage)]
         self._db.execute(
             "INSERT INTO evaluations (problem, pipeline, stage, network, metrics, error, seconds,"
             " report, version, seed, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
