@@ -23,7 +23,7 @@ LAYERS = [
     {"ops"},
     {"channels", "models", "onnx", "ranges", "reference", "rewrite", "target"},
     {"channel_removal"},
-    {"accuracy", "calibration", "pruning", "quantization"},
+    {"accuracy", "calibration", "pruning", "quantization", "training"},
     {"cost", "memory", "schedule", "source"},
     {"toolchain", "emulator", "device"},
     {"backend", "levels", "passmanager", "pipeline", "pipeline_text", "report"},

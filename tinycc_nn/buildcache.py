@@ -18,6 +18,7 @@ from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.report import Report
 from tinycc_nn.request import Request
 from tinycc_nn.toolchain import compiler_release, find_toolchain
+from tinycc_nn.training.data import is_hook
 
 _SUFFIX = ".build.json"
 
@@ -31,7 +32,8 @@ def request_key(request: Request) -> str:
     parts += [_digest(c) for c in request.model.contents()]
     if request.records is not None:
         parts += [_digest(p.read_bytes()) for p in sorted(request.records.glob("*.jsonl"))]
-    for spec in (request.calib, request.eval):
+    train = DataSpec.parse(request.train) if request.train and not is_hook(request.train) else None
+    for spec in (request.calib, request.eval, train):
         parts += ["none"] if spec is None else [str(spec), _digest(_content(spec))]
     return content_key(parts)
 

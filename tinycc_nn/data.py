@@ -70,6 +70,11 @@ class DataSpec:
             )
         return DataSpec(Path(f"{file}.npz"), refs[0], refs[1] if len(refs) == 2 else None)
 
+    @property
+    def base_name(self) -> str:
+        """The text without the folder of the file."""
+        return self.path.name + str(self).removeprefix(str(self.path))
+
     def __str__(self) -> str:
         names = ",".join(str(r) for r in (self.samples, self.labels) if r is not None)
         return f"{self.path}:{names}" if names else str(self.path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import tinycc_nn
 from tinycc_nn.accuracy import real_outputs, score, stored_inputs
 from tinycc_nn.backend import BackendOptions, Effort, Observe, Tunable, Tuned, load_backend
+from tinycc_nn.cachedir import CacheDir
 from tinycc_nn.data import Dataset, DataSpec, load_data
 from tinycc_nn.diagnostics import UsageError
 from tinycc_nn.ir.files import blobs_npz
@@ -19,11 +20,14 @@ from tinycc_nn.passmanager import Step, made_up_samples, run_pipeline
 from tinycc_nn.pipeline import Context, Pipeline, print_pipeline
 from tinycc_nn.pipeline_text import parse_pipeline
 from tinycc_nn.reference import run
-from tinycc_nn.report import Accuracy, Report
+from tinycc_nn.report import Accuracy, DataReport, Report
 from tinycc_nn.request import Request
 from tinycc_nn.summary import describe
 from tinycc_nn.target import Target
 from tinycc_nn.toolchain import compiler_release
+from tinycc_nn.training.data import TrainingData, load_training
+from tinycc_nn.training.picture import curves_svg
+from tinycc_nn.training.watch import Recorder, Watcher
 
 Progress = Callable[[str], None]
 
@@ -38,9 +42,16 @@ class Compiled:
     temps: Mapping[str, str | bytes] = field(default_factory=dict[str, str | bytes])
 
 
-def compile_model(request: Request, progress: Progress = lambda message: None) -> Compiled:
-    """Compile; `progress` is told what is being done. TinyccError for all that a user can mend."""
-    passes, given, graph, calibration = _optimize(request, progress)
+def compile_model(
+    request: Request,
+    progress: Progress = lambda message: None,
+    watcher: Watcher | None = None,
+) -> Compiled:
+    """Compile; `progress` is told what is being done, `watcher` of trainings. TinyccError for all
+    that a user can mend."""
+    seen = Recorder(watcher or Watcher())
+    passes, given, graph, used = _optimize(request, progress, seen)
+    calibration, training = used
     evaluation = _load(request.eval, given)
     if request.tune_seconds is not None:
         effort = Effort(request.tune_seconds, request.workers)
@@ -71,6 +82,8 @@ def compile_model(request: Request, progress: Progress = lambda message: None) -
     notes = [note for d in (calibration, evaluation) if d for note in d.notes]
     if calibration and not any(p.needs_calibration or p.reads_calibration for p in passes):
         notes.append("the calibration data was not used: no pass needs it")
+    if training and not any(p.needs_training or p.reads_training for p in passes):
+        notes.append("the training data was not used: no pass needs it")
     report = describe(
         request,
         graph,
@@ -78,9 +91,32 @@ def compile_model(request: Request, progress: Progress = lambda message: None) -
         measurement,
         pipeline=print_pipeline(passes),
         accuracy=accuracy,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys([*notes, *seen.notes])),
+        data=_data_reports(request, calibration, training, evaluation),
+        curves=seen.curves,
     )
-    return Compiled(dict(artifact.source.files), report, temps)
+    files = dict(artifact.source.files)
+    if seen.curves:
+        files[f"{request.name}_training.svg"] = curves_svg(seen.curves)
+    return Compiled(files, report, temps)
+
+
+def _data_reports(
+    request: Request,
+    calibration: Dataset | None,
+    training: TrainingData | None,
+    evaluation: Dataset | None,
+) -> tuple[DataReport, ...]:
+    """What samples were seen, and what for."""
+    found = []
+    if request.calib and calibration:
+        found.append(DataReport("calibration", request.calib.base_name, len(calibration), False))
+    if training:
+        found.append(DataReport("training", training.source, training.samples, training.labelled))
+    if request.eval and evaluation:
+        labelled = evaluation.labels is not None
+        found.append(DataReport("evaluation", request.eval.base_name, len(evaluation), labelled))
+    return tuple(found)
 
 
 def backend_options(request: Request) -> BackendOptions:
@@ -117,13 +153,13 @@ def tune_kernels(request: Request, graph: Graph, effort: Effort, observe: Observ
 
 def optimize(request: Request) -> tuple[Graph, Graph]:
     """The graph as given, and as it goes to the backend."""
-    _, given, graph, _ = _optimize(request, lambda message: None)
+    _, given, graph, _ = _optimize(request, lambda message: None, Watcher())
     return given, graph
 
 
 def _optimize(
-    request: Request, progress: Progress
-) -> tuple[Pipeline, Graph, Graph, Dataset | None]:
+    request: Request, progress: Progress, watcher: Watcher
+) -> tuple[Pipeline, Graph, Graph, tuple[Dataset | None, TrainingData | None]]:
     if request.pipeline is not None:
         parse_pipeline(request.pipeline)  # its errors come before the model's
     progress("reading the model")
@@ -134,8 +170,11 @@ def _optimize(
     def observe(step: Step) -> None:
         progress(f"{step.made_by} ({step.seconds:.2f} s, {len(step.after.ops)} ops)")
 
-    context = Context(calibration.inputs if calibration else {})
-    return passes, given, run_pipeline(given, passes, context, observe=observe), calibration
+    training = load_training(request.train, given) if request.train else None
+    inputs = calibration.inputs if calibration else {}
+    context = Context(inputs, training, watcher=watcher, checkpoints=CacheDir())
+    graph = run_pipeline(given, passes, context, observe=observe)
+    return passes, given, graph, (calibration, training)
 
 
 def pipeline_text(request: Request, graph: Graph) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from tinycc_nn.accuracy import real_outputs, stored_inputs
 from tinycc_nn.backend import load_backend
+from tinycc_nn.cachedir import CacheDir
 from tinycc_nn.data import load_data
 from tinycc_nn.device import Device, HostLibrary
 from tinycc_nn.driver import backend_options, optimize
@@ -24,6 +25,7 @@ from tinycc_nn.source import NetworkSource
 from tinycc_nn.summary import interface_graph, read_output
 from tinycc_nn.target import Target
 from tinycc_nn.toolchain import find_toolchain
+from tinycc_nn.training.data import load_training
 
 Place = Literal["host", "device"]
 
@@ -46,7 +48,9 @@ def interpreted(request: Request) -> Executable:
     passes = parse_pipeline(request.pipeline or "")
     graph = request.model.graph(request.input_dims)
     data = load_data(request.calib, graph).inputs if request.calib else {}
-    graph = run_pipeline(graph, passes, Context(data))
+    training = load_training(request.train, graph) if request.train else None
+    context = Context(data, training, checkpoints=CacheDir())
+    graph = run_pipeline(graph, passes, context)
     return Executable(graph, lambda inputs: run(graph, inputs))
 
 

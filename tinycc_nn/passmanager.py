@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from tinycc_nn.ir.text import print_graph
 from tinycc_nn.ir.types import Array
 from tinycc_nn.ops import verify
 from tinycc_nn.outputs import arrays_npz, write_directory
-from tinycc_nn.pipeline import Context, Pass, Pipeline
+from tinycc_nn.pipeline import Context, Pass, Pipeline, Stage
 from tinycc_nn.reference import run
 
 _SAMPLES = 4
@@ -51,9 +51,12 @@ def run_pipeline(
     graph in front of that pass, with the command that runs it.
     """
     context = context or Context()
+    keep = any(p.reads_history for p in pipeline)
     verify(graph)
     for index, p in enumerate(pipeline):
         started = time.perf_counter()
+        if keep:
+            context = replace(context, history=(*context.history, Stage(p.name(), graph)))
         try:
             after = p(graph, context)
             seconds = time.perf_counter() - started
@@ -122,6 +125,8 @@ def write_reproducer(
         name = f"{path.stem}-calib.npz"
         command += f" --calib {name}"
         files[name] = _calibration_npz(graph, context.calibration)
+    if context.training is not None and (p.needs_training or p.reads_training):
+        command += f" --train {context.training.source}"
     if verify_each:
         command += " --verify-each"
     files[path.with_suffix(".npz").name] = blobs_npz(graph)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import pkgutil
 import re
 from abc import ABC, abstractmethod
@@ -17,13 +18,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tinycc_nn.cachedir import CacheDir
 from tinycc_nn.diagnostics import TinyccError, Where, nearest
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.types import Array
 from tinycc_nn.ops import verify
 from tinycc_nn.options import option, show
+from tinycc_nn.training.data import TrainingData
+from tinycc_nn.training.watch import Watcher
 
-__all__ = ["Context", "Pass", "Pipeline", "load", "option", "pass_names", "print_pipeline"]
+__all__ = ["Context", "Pass", "Pipeline", "Stage", "load", "option", "pass_names", "print_pipeline"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The network in front of the pass of that name."""
+
+    before: str
+    graph: Graph
 
 
 @dataclass(frozen=True)
@@ -31,9 +43,18 @@ class Context:
     """What a pass may use beside the graph.
 
     calibration: float32 inputs [samples, *shape] by name, unlabelled; empty if none was given.
+    training:    samples to train on, None if none were given.
+    history:     the stages of the pipeline so far, the network as it was read first. Kept where a
+                 pass reads it.
+    watcher:     is told of trainings.
+    checkpoints: where trainings keep what they have reached; None for nowhere.
     """
 
     calibration: Mapping[str, Array] = dataclasses.field(default_factory=dict[str, Array])
+    training: TrainingData | None = None
+    history: tuple[Stage, ...] = ()
+    watcher: Watcher = dataclasses.field(default_factory=Watcher)
+    checkpoints: CacheDir | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,13 @@ class Pass(ABC):
     needs_calibration: ClassVar[bool] = False
     reads_calibration: ClassVar[bool] = False
     """Whether it makes use of calibration data where there is some."""
+
+    needs_training: ClassVar[bool] = False
+    reads_training: ClassVar[bool] = False
+    """Whether it makes use of training data where there is some."""
+
+    reads_history: ClassVar[bool] = False
+    needs_torch: ClassVar[bool] = False
 
     @classmethod
     def name(cls) -> str:
@@ -62,6 +90,13 @@ class Pass(ABC):
             raise TinyccError(
                 f"the pass {self.name()} needs calibration data", hint="give some with --calib"
             )
+        if self.needs_training and context.training is None:
+            raise TinyccError(
+                f"the pass {self.name()} needs training data", hint="give some with --train"
+            )
+        if self.needs_torch and importlib.util.find_spec("torch") is None:
+            hint = "pip install 'tinycc-nn[train]'"
+            raise TinyccError(f"the pass {self.name()} needs PyTorch", hint=hint)
         out = graph.clone()
         self.apply(out, context)
         out.settle_names([v.name for v in graph.outputs])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tinycc_nn.diagnostics import TinyccError
+from tinycc_nn.training.watch import Curve, CurvePoint
 
 T = TypeVar("T")
 
@@ -116,8 +117,20 @@ class LayerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class DataReport:
+    """Samples that were looked at: `use` is calibration, training or evaluation, `source` the file
+    and arrays, or the function, that they are from."""
+
+    use: str
+    source: str
+    samples: int
+    labelled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """All of `report.json`. `target` is a name of `tinycc-nn targets`, `level` as in `-O2`."""
+    """All of `report.json`. `target` is a name of `tinycc-nn targets`, `level` as in `-O2`.
+    `curves` are those of the passes that trained, in their order; NAME_training.svg shows them."""
 
     name: str
     model: str
@@ -134,6 +147,8 @@ class Report:
     accuracy: Accuracy | None = None
     bit_exact: BitExact | None = None
     notes: tuple[str, ...] = field(default=())
+    data: tuple[DataReport, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
     def to_json(self) -> str:
         """The text of report.json; the same report gives the same bytes."""
@@ -167,8 +182,14 @@ def _report(data: Mapping[str, Any]) -> Report:
             "layers": tuple(_record(LayerReport, d) for d in data["layers"]),
             "accuracy": _optional(Accuracy, data["accuracy"]),
             "bit_exact": _optional(BitExact, data["bit_exact"]),
+            "data": tuple(_record(DataReport, d) for d in data["data"]),
+            "curves": tuple(_curve(d) for d in data["curves"]),
         },
     )
+
+
+def _curve(data: Mapping[str, Any]) -> Curve:
+    return Curve(data["made_by"], tuple(_record(CurvePoint, p) for p in data["points"]))
 
 
 def _record(cls: type[T], data: Mapping[str, Any]) -> T:

@@ -13,6 +13,7 @@ from tinycc_nn.diagnostics import UsageError
 from tinycc_nn.models import Model
 from tinycc_nn.quantization.wish import parse_wish
 from tinycc_nn.target import Target
+from tinycc_nn.training.data import is_hook
 
 DTYPES = ("int8", "float32")
 _C_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -33,6 +34,7 @@ class Request:
     level:    "O0" .. "O3", "Os".
     dtype:    "int8" or "float32"; None is int8 where there is calibration data.
     weights:  a format for the weights of int8 layers, as quantize-weights takes it; None for int8.
+    train:    samples to train on, as `training.data.load_training` takes them.
     pipeline: text of the passes instead of the level's; None for those.
     kernels:  layer name to kernel name, for layers whose kernel is forced.
     toolchain: "gcc" or "zig"; None for the first that is found.
@@ -52,6 +54,7 @@ class Request:
     weights: str | None = None
     calib: DataSpec | None = None
     eval: DataSpec | None = None
+    train: str | None = None
     pipeline: str | None = None
     input_dims: Mapping[str, int] = field(default_factory=dict[str, int])
     backend: str = "tvm"
@@ -106,7 +109,9 @@ class Request:
         if self.weights is not None:
             words += ["--weights", self.weights]
         if self.calib is not None:
-            words += ["--calib", _base_name(self.calib)]
+            words += ["--calib", self.calib.base_name]
+        if self.train is not None:
+            words += ["--train", train_name(self.train)]
         if self.pipeline is not None:
             words += ["-p", self.pipeline]
         for key, size in sorted(self.input_dims.items()):
@@ -119,9 +124,9 @@ class Request:
         return shlex.join(words)
 
 
-def _base_name(spec: DataSpec) -> str:
-    names = str(spec).removeprefix(str(spec.path))
-    return spec.path.name + names
+def train_name(text: str) -> str:
+    """The text of training data without the folder of its file."""
+    return text if is_hook(text) else DataSpec.parse(text).base_name
 
 
 def c_name(stem: str) -> str:

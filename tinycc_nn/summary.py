@@ -13,9 +13,18 @@ from tinycc_nn.ir.graph import Graph, Value
 from tinycc_nn.ir.types import DType, Quant, TensorType
 from tinycc_nn.measure import Measurement
 from tinycc_nn.memory import live_bytes
-from tinycc_nn.report import Accuracy, Interface, LayerReport, Metrics, PortReport, Report
+from tinycc_nn.report import (
+    Accuracy,
+    DataReport,
+    Interface,
+    LayerReport,
+    Metrics,
+    PortReport,
+    Report,
+)
 from tinycc_nn.request import Request
 from tinycc_nn.source import NetworkSource, Port
+from tinycc_nn.training.watch import Curve
 
 
 def describe(
@@ -27,6 +36,8 @@ def describe(
     pipeline: str,
     accuracy: Accuracy | None,
     notes: tuple[str, ...],
+    data: tuple[DataReport, ...],
+    curves: tuple[Curve, ...],
 ) -> Report:
     """The report of a compilation of `graph`, the last one before the backend."""
     m = measurement
@@ -52,6 +63,8 @@ def describe(
         accuracy=accuracy,
         bit_exact=m.bit_exact if m else None,
         notes=(*notes, *((m.note,) if m and m.note else ())),
+        data=data,
+        curves=curves,
     )
 
 

@@ -19,6 +19,7 @@ _DURATIONS = {"s": 1, "": 1, "m": 60, "min": 60, "h": 3600}
 _TIMES = {"ms": 1.0, "us": 1e-3, "s": 1e3, "": 1.0}
 
 calib_option = click.option("--calib", metavar="DATA", help="Samples for the ranges of int8: FILE.npz[:ARRAY].")  # fmt: skip
+train_option = click.option("--train", metavar="DATA", help="Samples to train on: FILE.npz[:ARRAY[,LABELS]], or MODULE:FUNCTION that yields batches.")  # fmt: skip
 input_dim_option = click.option("--input-dim", "input_dims", multiple=True, metavar="NAME=SIZE", help="The size of a symbolic dimension.")  # fmt: skip
 records_option = click.option("--records", metavar="DIR", help="Where measurements of kernels are kept; by default in the user's data folder.")  # fmt: skip
 backend_option = click.option("--backend", default="tvm", show_default=True, help="What generates the C.")  # fmt: skip

@@ -25,6 +25,7 @@ from tinycc_nn.cli._options import (
     records_option,
     target_options,
     toolchain_option,
+    train_option,
 )
 from tinycc_nn.diagnostics import UsageError
 
@@ -53,6 +54,7 @@ class Depfile:
 @dtype_option
 @click.option("--weights", metavar="FORMAT", help="int8, int4, 'posit<5,1>', 'fixed<6,0>', ternary, 'book<16>', auto:5 (mean bits), ...")  # fmt: skip
 @calib_option
+@train_option
 @click.option("--eval", "evaluate", metavar="DATA", help="Measure the accuracy: FILE.npz[:ARRAY[,LABELS]].")  # fmt: skip
 @pipeline_option
 @click.option("--print-pipeline", is_flag=True, help="Print the passes that would run, and stop.")
@@ -82,6 +84,7 @@ def command(
     dtype: str | None,
     weights: str | None,
     calib: str | None,
+    train: str | None,
     evaluate: str | None,
     pipeline: str | None,
     print_pipeline: bool,
@@ -132,6 +135,7 @@ def command(
         dtype=dtype,
         weights=None if weights in ("int8", "i8") else weights,
         calib=DataSpec.parse(calib) if calib else None,
+        train=train,
         eval=DataSpec.parse(evaluate) if evaluate else None,
         pipeline=pipeline,
         input_dims=parse_dims(input_dims),
@@ -172,29 +176,36 @@ def _build(
 ) -> tuple[Mapping[str, str | bytes], Report]:
     from tinycc_nn.buildcache import load_build, request_key, store_build
     from tinycc_nn.cachedir import CacheDir
+    from tinycc_nn.training.data import is_hook
 
     def progress(message: str) -> None:
         if verbose:
             click.echo(message, err=True)
 
     store = CacheDir()
+    use_cache = use_cache and not (request.train and is_hook(request.train))
     reads = use_cache and not keep and request.tune_seconds is None
     found = load_build(store, request_key(request)) if reads else None
     if found is not None:
         progress(f"unchanged: taken from {store.root}")
         return found
+    from tinycc_nn.cli._training import TrainingBar
     from tinycc_nn.driver import compile_model
 
-    compiled = compile_model(request, progress)
+    with TrainingBar() as bar:
+        compiled = compile_model(request, progress, bar)
     if use_cache:
         store_build(store, request_key(request), dict(compiled.files), compiled.report)
     return {**compiled.files, **(compiled.temps if keep else {})}, compiled.report
 
 
 def _write(request: Request, output: Path, files: Mapping[str, str | bytes], rule: Depfile) -> None:
+    from tinycc_nn.data import DataSpec
     from tinycc_nn.outputs import depfile, escape_make, write_directory, write_file
+    from tinycc_nn.training.data import is_hook
 
-    specs = (request.calib, request.eval)
+    train = DataSpec.parse(request.train) if request.train and not is_hook(request.train) else None
+    specs = (request.calib, request.eval, train)
     read = [*request.model.files, *(s.path for s in specs if s is not None)]
     target = rule.target or escape_make(str(output / f"{request.name}.c"))
     text = depfile(target, read)

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinycc_nn.cli._options import calib_option, input_dim_option, parse_dims, pipeline_option
+from tinycc_nn.cli._options import (
+    calib_option,
+    input_dim_option,
+    parse_dims,
+    pipeline_option,
+    train_option,
+)
 
 if TYPE_CHECKING:
     from tinycc_nn.ir.graph import Graph
     from tinycc_nn.passmanager import Step
     from tinycc_nn.pipeline import Context
+    from tinycc_nn.training.watch import Watcher
 
 
 @click.command()
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--time-passes", is_flag=True, help="Print the time of each pass, to stderr.")
 @click.option("--crash-reproducer", type=click.Path(path_type=Path), metavar="FILE.tnn", help="If a pass fails: write what it was given.")  # fmt: skip
 @calib_option
+@train_option
 @input_dim_option
 def command(
     file: str,
@@ -34,9 +42,11 @@ def command(
     time_passes: bool,
     crash_reproducer: Path | None,
     calib: str | None,
+    train: str | None,
     input_dims: tuple[str, ...],
 ) -> None:
     """Run passes on FILE (.onnx, .tnn, or - for standard input) and print the IR."""
+    from tinycc_nn.cli._training import TrainingBar
     from tinycc_nn.models import Model
     from tinycc_nn.passmanager import run_pipeline
     from tinycc_nn.pipeline_text import parse_pipeline
@@ -50,29 +60,32 @@ def command(
         if print_ir_after_all:
             _print_step(step)
 
-    result = run_pipeline(
-        graph,
-        passes,
-        _context(calib, graph),
-        verify_each=verify_each,
-        observe=observe,
-        reproducer=crash_reproducer,
-    )
+    with TrainingBar() as bar:
+        result = run_pipeline(
+            graph,
+            passes,
+            _context(calib, train, graph, bar),
+            verify_each=verify_each,
+            observe=observe,
+            reproducer=crash_reproducer,
+        )
     if time_passes:
         _print_times(steps)
     _write(result, output)
 
 
-def _context(calib: str | None, graph: Graph) -> Context:
+def _context(calib: str | None, train: str | None, graph: Graph, watcher: Watcher) -> Context:
+    from tinycc_nn.cachedir import CacheDir
     from tinycc_nn.data import DataSpec, load_data
     from tinycc_nn.pipeline import Context
+    from tinycc_nn.training.data import load_training
 
-    if calib is None:
-        return Context()
-    data = load_data(DataSpec.parse(calib), graph)
-    for note in data.notes:
+    data = load_data(DataSpec.parse(calib), graph) if calib else None
+    for note in data.notes if data else ():
         click.echo(f"note: {note}", err=True)
-    return Context(data.inputs)
+    training = load_training(train, graph) if train else None
+    inputs = data.inputs if data else {}
+    return Context(inputs, training, watcher=watcher, checkpoints=CacheDir())
 
 
 def _print_step(step: Step) -> None:

@@ -21,6 +21,7 @@ from tinycc_nn.cli._options import (
     records_option,
     target_options,
     toolchain_option,
+    train_option,
 )
 from tinycc_nn.cli._table import Table, print_table
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @level_option("The level of the passes and of the C compiler.")
 @dtype_option
 @calib_option
+@train_option
 @pipeline_option
 @input_dim_option
 @click.option("--budget", metavar="TIME", help="How long; as in 15m. By default until all is measured.")  # fmt: skip
@@ -50,6 +52,7 @@ def command(
     level: str,
     dtype: str | None,
     calib: str | None,
+    train: str | None,
     pipeline: str | None,
     input_dims: tuple[str, ...],
     budget: str | None,
@@ -79,6 +82,7 @@ def command(
         level=f"O{level}",
         dtype=dtype,
         calib=DataSpec.parse(calib) if calib else None,
+        train=train,
         pipeline=pipeline,
         input_dims=parse_dims(input_dims),
         backend=backend,

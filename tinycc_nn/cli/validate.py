@@ -17,6 +17,7 @@ from tinycc_nn.cli._options import (
     pipeline_option,
     target_options,
     toolchain_option,
+    train_option,
 )
 from tinycc_nn.cli._table import Table, print_table
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @level_option("The level of the passes and of the C compiler.")
 @dtype_option
 @calib_option
+@train_option
 @pipeline_option
 @input_dim_option
 @backend_option
@@ -45,6 +47,7 @@ def command(
     level: str,
     dtype: str | None,
     calib: str | None,
+    train: str | None,
     pipeline: str | None,
     input_dims: tuple[str, ...],
     backend: str,
@@ -72,6 +75,7 @@ def command(
         level=f"O{level}",
         dtype=dtype,
         calib=DataSpec.parse(calib) if calib else None,
+        train=train,
         pipeline=pipeline,
         input_dims=parse_dims(input_dims),
         backend=backend,
