@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.support.small_networks import chain
 from tinycc_nn.backend import Artifact, BackendOptions, load_backend
 from tinycc_nn.backends.tvm.choose import APPLICATION_BYTES, GROWTH, Choices
-from tinycc_nn.backends.tvm.compile import STACK_BYTES
 from tinycc_nn.backends.tvm.kernel import Kernel
 from tinycc_nn.backends.tvm.select import Bounds, fastest, flash
+from tinycc_nn.backends.tvm.settle import STACK_BYTES
 from tinycc_nn.diagnostics import LimitError
 from tinycc_nn.schedule import steps
 from tinycc_nn.target import Target

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from tinycc_nn.cost import Costs
 from tinycc_nn.diagnostics import TinyccError, nearest
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.memory import MemoryPlan
@@ -73,11 +74,6 @@ class Artifact:
     plan: MemoryPlan
 
 
-class Backend(Protocol):
-    def compile(self, graph: Graph, target: Target, options: BackendOptions) -> Artifact:
-        """Generate C. TinyccError names every op that no kernel of the target takes."""
-
-
 @dataclass(frozen=True)
 class Effort:
     """How long tuning may take: seconds (None: until all is measured), worker processes."""
@@ -116,6 +112,21 @@ class Tuned:
 
 
 Observe = Callable[[TuningStep], None]
+
+
+def unobserved(step: TuningStep) -> None:
+    """Nobody looks."""
+
+
+class Backend(Protocol):
+    def compile(self, graph: Graph, target: Target, options: BackendOptions) -> Artifact:
+        """Generate C. TinyccError names every op that no kernel of the target takes."""
+
+    def costs(
+        self, target: Target, options: BackendOptions, observe: Observe = unobserved
+    ) -> Costs:
+        """What layers cost when compiled so. Nothing is read or built before it is asked;
+        `observe` sees each measurement. Kernels forced for layers of another graph don't count."""
 
 
 @runtime_checkable

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 import tinycc_nn
 from tinycc_nn.accuracy import real_outputs, score, stored_inputs
-from tinycc_nn.backend import BackendOptions, Effort, Observe, Tunable, Tuned, load_backend
+from tinycc_nn.backend import (
+    BackendOptions,
+    Effort,
+    Observe,
+    Tunable,
+    Tuned,
+    TuningStep,
+    load_backend,
+)
 from tinycc_nn.cachedir import CacheDir
 from tinycc_nn.data import Dataset, DataSpec, load_data
 from tinycc_nn.diagnostics import UsageError
@@ -157,6 +165,28 @@ def optimize(request: Request) -> tuple[Graph, Graph]:
     return given, graph
 
 
+def pass_context(
+    request: Request,
+    calibration: Dataset | None,
+    training: TrainingData | None,
+    progress: Progress = lambda message: None,
+    watcher: Watcher | None = None,
+) -> Context:
+    """What the passes of a compilation may use."""
+
+    def observe(step: TuningStep) -> None:
+        progress(str(step))
+
+    backend = load_backend(request.backend)
+    return Context(
+        calibration.inputs if calibration else {},
+        training,
+        watcher=watcher or Watcher(),
+        checkpoints=CacheDir(),
+        costs=backend.costs(request.target, backend_options(request), observe),
+    )
+
+
 def _optimize(
     request: Request, progress: Progress, watcher: Watcher
 ) -> tuple[Pipeline, Graph, Graph, tuple[Dataset | None, TrainingData | None]]:
@@ -171,8 +201,7 @@ def _optimize(
         progress(f"{step.made_by} ({step.seconds:.2f} s, {len(step.after.ops)} ops)")
 
     training = load_training(request.train, given) if request.train else None
-    inputs = calibration.inputs if calibration else {}
-    context = Context(inputs, training, watcher=watcher, checkpoints=CacheDir())
+    context = pass_context(request, calibration, training, progress, watcher)
     graph = run_pipeline(given, passes, context, observe=observe)
     return passes, given, graph, (calibration, training)
 

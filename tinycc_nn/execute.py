@@ -9,15 +9,13 @@ from typing import Literal
 
 from tinycc_nn.accuracy import real_outputs, stored_inputs
 from tinycc_nn.backend import load_backend
-from tinycc_nn.cachedir import CacheDir
 from tinycc_nn.data import load_data
 from tinycc_nn.device import Device, HostLibrary
-from tinycc_nn.driver import backend_options, optimize
+from tinycc_nn.driver import backend_options, optimize, pass_context
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.types import Array
 from tinycc_nn.measure import run_samples
 from tinycc_nn.passmanager import run_pipeline
-from tinycc_nn.pipeline import Context
 from tinycc_nn.pipeline_text import parse_pipeline
 from tinycc_nn.reference import run
 from tinycc_nn.request import Request
@@ -47,10 +45,10 @@ def interpreted(request: Request) -> Executable:
     """The model in the interpreter, as given, or after the passes of the request's pipeline."""
     passes = parse_pipeline(request.pipeline or "")
     graph = request.model.graph(request.input_dims)
-    data = load_data(request.calib, graph).inputs if request.calib else {}
-    training = load_training(request.train, graph) if request.train else None
-    context = Context(data, training, checkpoints=CacheDir())
-    graph = run_pipeline(graph, passes, context)
+    if passes:
+        data = load_data(request.calib, graph) if request.calib else None
+        training = load_training(request.train, graph) if request.train else None
+        graph = run_pipeline(graph, passes, pass_context(request, data, training))
     return Executable(graph, lambda inputs: run(graph, inputs))
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinycc_nn.cachedir import CacheDir
+from tinycc_nn.cost import Costs
 from tinycc_nn.diagnostics import TinyccError, Where, nearest
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.types import Array
@@ -46,8 +47,9 @@ class Context:
     training:    samples to train on, None if none were given.
     history:     the stages of the pipeline so far, the network as it was read first. Kept where a
                  pass reads it.
-    watcher:     is told of trainings.
+    watcher:     is told of trainings, and of what a pass has to say of its decisions.
     checkpoints: where trainings keep what they have reached; None for nowhere.
+    costs:       what layers cost on the target; None if no target was given.
     """
 
     calibration: Mapping[str, Array] = dataclasses.field(default_factory=dict[str, Array])
@@ -55,6 +57,14 @@ class Context:
     history: tuple[Stage, ...] = ()
     watcher: Watcher = dataclasses.field(default_factory=Watcher)
     checkpoints: CacheDir | None = None
+    costs: Costs | None = None
+
+    def costs_for(self, asked_by: str) -> Costs:
+        """The costs; TinyccError, naming the pass, if there is no target."""
+        if self.costs is None:
+            hint = "give one with -mcpu=CORE or --target NAME"
+            raise TinyccError(f"the pass {asked_by} needs a target", hint=hint)
+        return self.costs
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,8 @@ class Pass(ABC):
 
     reads_history: ClassVar[bool] = False
     needs_torch: ClassVar[bool] = False
+    needs_costs: ClassVar[bool] = False
+    """Whether it asks what layers cost on the target, whatever its options are."""
 
     @classmethod
     def name(cls) -> str:
@@ -97,6 +109,8 @@ class Pass(ABC):
         if self.needs_torch and importlib.util.find_spec("torch") is None:
             hint = "pip install 'tinycc-nn[train]'"
             raise TinyccError(f"the pass {self.name()} needs PyTorch", hint=hint)
+        if self.needs_costs:
+            context.costs_for(self.name())
         out = graph.clone()
         self.apply(out, context)
         out.settle_names([v.name for v in graph.outputs])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -12,6 +12,7 @@ from tinycc_nn.backends.tvm.select import Bounds, fastest, footprint
 from tinycc_nn.backends.tvm.tuning.database import Database, record_names
 from tinycc_nn.backends.tvm.tuning.key import LayerKey, core_name
 from tinycc_nn.backends.tvm.tuning.records import Setting
+from tinycc_nn.cost import Basis
 from tinycc_nn.diagnostics import LimitError, TinyccError, nearest
 from tinycc_nn.ir.graph import Op
 from tinycc_nn.target import Target
@@ -30,20 +31,23 @@ APPLICATION_BYTES = 1536
 @dataclass(frozen=True)
 class Candidate:
     """A kernel with the cycles and bytes of instructions that it is judged by; `basis` says where
-    they are from: "tuned", "near" or "estimated"."""
+    they are from; `index` is its place among the candidates of its layer."""
 
     kernel: Kernel
-    basis: str = "estimated"
+    basis: Basis = "estimated"
+    index: int = 0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The kernel taken for an op, the names of all that fit, and what its cycles come from."""
+    """The kernel taken for an op, the names of all that fit, what its cycles come from, and its
+    place among those that fit."""
 
     op: Op
     kernel: Kernel
     names: tuple[str, ...]
-    basis: str = "estimated"
+    basis: Basis = "estimated"
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,22 @@ class Choices:
     allowed: Mapping[Op, Sequence[Candidate]] = field(repr=False)
 
     @staticmethod
-    def of(ops: Sequence[Op], target: Target, options: BackendOptions) -> Choices:
-        """TinyccError lists every op without a kernel, and names that are forced wrongly."""
+    def of(
+        ops: Sequence[Op],
+        target: Target,
+        options: BackendOptions,
+        judge: Callable[[Op], list[Candidate]] | None = None,
+    ) -> Choices:
+        """TinyccError lists every op without a kernel, and names that are forced wrongly. `judge`
+        gives the kernels of an op; by default `Judge`, by the records of the options."""
         layers = {op.result.name for op in ops}
         for name in options.kernels:
             if name not in layers:
                 raise TinyccError(
                     f"--kernel: there is no layer '{name}'", hint=nearest(name, layers)
                 )
-        found = judged(ops, target, options)
+        judge = judge or Judge(target, options, Database.load(target, options.records))
+        found = {op: judge(op) for op in ops}
         missing = [op for op in ops if not found[op]]
         if missing:
             lines = "".join(f"\n  {op.result}: {op.name} to {op.type}" for op in missing)
@@ -80,11 +91,12 @@ class Choices:
         _check_left(left)
         kernels = [[c.kernel for c in cs] for cs in left.values()]
         taken = dict(zip(left, self._best(kernels), strict=True))
-        basis = {c.kernel: c.basis for cs in left.values() for c in cs}
-        return {
-            op: Choice(op, k, tuple(c.kernel.name for c in self.found[op]), basis[k])
-            for op, k in taken.items()
-        }
+        return {op: self._choice(op, kernel) for op, kernel in taken.items()}
+
+    def _choice(self, op: Op, kernel: Kernel) -> Choice:
+        found = next(c for c in self.found[op] if c.kernel is kernel)
+        names = tuple(c.kernel.name for c in self.found[op])
+        return Choice(op, kernel, names, found.basis, found.index)
 
     def frugal(self) -> dict[Op, Choice]:
         """For each op a kernel with the least scratch, in place where one is."""
@@ -106,19 +118,23 @@ class Choices:
         return fastest(layers, Bounds(constants, room)) or smallest
 
 
-def judged(ops: Sequence[Op], target: Target, options: BackendOptions) -> dict[Op, list[Candidate]]:
-    """All kernels of each op, with the cycles and text bytes that the records say."""
-    database = Database.load(target, options.records)
-    setting = Setting(core_name(target), options.compiler, options.level)
-    found: dict[Op, list[Candidate]] = {}
-    for op in ops:
-        kernels, layer = candidates(op, target), LayerKey.of(op)
-        found[op] = []
-        for kernel, name in zip(kernels, record_names(kernels), strict=True):
-            cost = database.cost(setting, layer, name, kernel)
+@dataclass(frozen=True)
+class Judge:
+    """All kernels of an op, with the cycles and text bytes that the records say."""
+
+    target: Target
+    options: BackendOptions
+    database: Database
+
+    def __call__(self, op: Op) -> list[Candidate]:
+        setting = Setting(core_name(self.target), self.options.compiler, self.options.level)
+        kernels, layer = candidates(op, self.target), LayerKey.of(op)
+        found = []
+        for i, (kernel, name) in enumerate(zip(kernels, record_names(kernels), strict=True)):
+            cost = self.database.cost(setting, layer, name, kernel)
             known = replace(kernel, cycles=cost.cycles, text=cost.text)
-            found[op].append(Candidate(known, cost.basis))
-    return found
+            found.append(Candidate(known, cost.basis, i))
+        return found
 
 
 def _allowed(op: Op, fitting: Sequence[Candidate], options: BackendOptions) -> Sequence[Candidate]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tinycc_nn.cli._options import (
+    backend_option,
     calib_option,
+    choose_target,
     input_dim_option,
+    level_option,
     parse_dims,
     pipeline_option,
+    records_option,
+    target_options,
+    toolchain_option,
     train_option,
 )
 
@@ -32,6 +39,11 @@ if TYPE_CHECKING:
 @click.option("--crash-reproducer", type=click.Path(path_type=Path), metavar="FILE.tnn", help="If a pass fails: write what it was given.")  # fmt: skip
 @calib_option
 @train_option
+@target_options
+@level_option("With a target: the level whose costs passes ask for.")
+@backend_option
+@records_option
+@toolchain_option
 @input_dim_option
 def command(
     file: str,
@@ -43,9 +55,20 @@ def command(
     crash_reproducer: Path | None,
     calib: str | None,
     train: str | None,
+    mcpu: str | None,
+    target: str | None,
+    level: str,
+    backend: str,
+    records: str | None,
+    toolchain: str | None,
     input_dims: tuple[str, ...],
 ) -> None:
-    """Run passes on FILE (.onnx, .tnn, or - for standard input) and print the IR."""
+    """Run passes on FILE (.onnx, .tnn, or - for standard input) and print the IR.
+
+    Passes that ask what layers cost need a target: -mcpu or --target.
+    """
+    from tinycc_nn.backend import BackendOptions, load_backend
+    from tinycc_nn.cachedir import user_records
     from tinycc_nn.cli._training import TrainingBar
     from tinycc_nn.models import Model
     from tinycc_nn.passmanager import run_pipeline
@@ -53,6 +76,11 @@ def command(
 
     passes = parse_pipeline(pipeline or "")
     graph = Model.read(file).graph(parse_dims(input_dims))
+    costs = None
+    if mcpu or target:
+        folder = Path(records) if records else user_records()
+        options = BackendOptions("net", f"O{level}", toolchain=toolchain, records=folder)
+        costs = load_backend(backend).costs(choose_target(mcpu, target), options)
     steps: list[Step] = []
 
     def observe(step: Step) -> None:
@@ -61,10 +89,11 @@ def command(
             _print_step(step)
 
     with TrainingBar() as bar:
+        context = replace(_context(calib, train, graph, bar), costs=costs)
         result = run_pipeline(
             graph,
             passes,
-            _context(calib, train, graph, bar),
+            context,
             verify_each=verify_each,
             observe=observe,
             reproducer=crash_reproducer,

@@ -53,6 +53,7 @@ def command(
 
     A model on the interpreter runs as it is given, after the passes of -p if there are any.
     """
+    from tinycc_nn.cachedir import user_records
     from tinycc_nn.data import DataSpec, load_data
     from tinycc_nn.execute import compiled, from_directory, interpreted
     from tinycc_nn.models import Model
@@ -74,6 +75,7 @@ def command(
             calib=DataSpec.parse(calib) if calib else None,
             pipeline=pipeline,
             input_dims=parse_dims(input_dims),
+            records=user_records(),
         )
         if place == "device" and chosen is None:
             choose_target(None, None)

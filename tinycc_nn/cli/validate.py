@@ -59,6 +59,7 @@ def command(
     What an ONNX file computes is compared as imported, C after the passes of the level.
     """
     from tinycc_nn.accuracy import stored_inputs
+    from tinycc_nn.cachedir import user_records
     from tinycc_nn.data import DataSpec, load_data
     from tinycc_nn.diagnostics import TinyccError
     from tinycc_nn.driver import optimize
@@ -80,6 +81,7 @@ def command(
         input_dims=parse_dims(input_dims),
         backend=backend,
         toolchain=toolchain,
+        records=user_records(),
     )
     given, final = optimize(request)
     inputs = load_data(DataSpec.parse(data), given).inputs if data else made_up_samples(given)

@@ -11,6 +11,7 @@ from tinycc_nn.backends.tvm.kernel import Kernel
 from tinycc_nn.backends.tvm.tuning.key import LayerKey, core_name
 from tinycc_nn.backends.tvm.tuning.records import Record, Setting, read_records
 from tinycc_nn.backends.tvm.tuning.version import family_version
+from tinycc_nn.cost import Basis
 from tinycc_nn.target import Target
 
 SHIPPED = Path(__file__).parents[1] / "tuned"
@@ -26,7 +27,7 @@ class Cost:
 
     cycles: float
     text: int
-    basis: str
+    basis: Basis
 
 
 class Database:

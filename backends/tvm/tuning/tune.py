@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tinycc_nn.backend import BackendOptions, Effort, Observe, Tuned, TuningStep
@@ -24,17 +24,17 @@ from tinycc_nn.toolchain import Toolchain, find_toolchain
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """A measurement to make. `rank`: how many kernels of the layer look faster; `weight`: the
-    estimated cycles of the layer's fastest kernel."""
+class Wanted:
+    """A measurement to make. `index` and `name`: of the kernel among its layer's; `rank`: how many
+    of them look faster; `weight`: the estimated cycles of the layer's fastest kernel."""
 
     op: Op
     layer: LayerKey
     index: int
     name: str
     kernel: Kernel
-    rank: int
-    weight: float
+    rank: int = 0
+    weight: float = 0.0
 
 
 def tune(
@@ -53,40 +53,59 @@ def tune(
     every = _every_kernel(graph, target)
     wanted = [w for w in every if database.find(setting, w.layer, w.name, w.kernel) is None]
     wanted.sort(key=lambda w: (w.rank, -w.weight, w.layer.text, w.index))
-    tasks = [_task(w, target, toolchain, options.level) for w in wanted]
     failures: list[str] = []
     done = 0
-    for i, answer in run_tasks(measure_kernel, tasks, effort.workers, until=until):
+    for found in measure_all(wanted, target, setting, toolchain, effort.workers, observe, until):
         done += 1
-        w, step = wanted[i], (done, len(wanted), wanted[i].op.result.name, wanted[i].name)
-        if isinstance(answer, Failed):
-            failures.append(f"{w.op.result.name} ({w.layer.text}), {w.name}: {answer.reason}")
-            observe(TuningStep(*step, None, None, answer.reason))
-            continue
-        file.append(_record(setting, w, answer))
-        observe(TuningStep(*step, answer.cycles, answer.instructions))
+        if isinstance(found, Record):
+            file.append(found)
+        else:
+            failures.append(found)
     known = len(every) - len(wanted)
     return Tuned(done - len(failures), known, len(wanted) - done, tuple(failures))
 
 
-def _task(w: _Wanted, target: Target, toolchain: Toolchain, level: str) -> Task:
+def measure_all(
+    wanted: Sequence[Wanted],
+    target: Target,
+    setting: Setting,
+    toolchain: Toolchain,
+    workers: int,
+    observe: Observe,
+    until: float | None = None,
+) -> Iterator[Record | str]:
+    """The record of each measurement, or why it failed, as they come; `until` is of
+    time.monotonic, what is left then isn't measured."""
+    tasks = [_task(w, target, toolchain, setting.level) for w in wanted]
+    answers = run_tasks(measure_kernel, tasks, workers, until=until)
+    for done, (i, answer) in enumerate(answers, 1):
+        w, step = wanted[i], (done, len(wanted), wanted[i].op.result.name, wanted[i].name)
+        if isinstance(answer, Failed):
+            observe(TuningStep(*step, None, None, answer.reason))
+            yield f"{w.op.result.name} ({w.layer.text}), {w.name}: {answer.reason}"
+            continue
+        observe(TuningStep(*step, answer.cycles, answer.instructions))
+        yield _record(setting, w, answer)
+
+
+def _task(w: Wanted, target: Target, toolchain: Toolchain, level: str) -> Task:
     version = family_version(w.kernel.family)
     return Task(one_layer(w.op), w.index, version, target, toolchain.name, level)
 
 
-def _record(setting: Setting, w: _Wanted, m: Measured) -> Record:
+def _record(setting: Setting, w: Wanted, m: Measured) -> Record:
     version = family_version(w.kernel.family)
     costs = m.cycles, m.instructions, m.text
     return Record(setting, w.layer, w.name, version, *costs, w.kernel.cycles)
 
 
-def _every_kernel(graph: Graph, target: Target) -> list[_Wanted]:
+def _every_kernel(graph: Graph, target: Target) -> list[Wanted]:
     """The kernels of all layers; layers that cost the same count once."""
-    found: dict[tuple[LayerKey, str], _Wanted] = {}
+    found: dict[tuple[LayerKey, str], Wanted] = {}
     for op in steps(graph):
         layer, kernels = LayerKey.of(op), candidates(op, target)
         for i, (k, name) in enumerate(zip(kernels, record_names(kernels), strict=True)):
-            w = _Wanted(op, layer, i, name, k, _rank(k, kernels), min(k.cycles for k in kernels))
+            w = Wanted(op, layer, i, name, k, _rank(k, kernels), min(k.cycles for k in kernels))
             found.setdefault((layer, name), w)
     return list(found.values())
 
