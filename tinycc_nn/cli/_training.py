@@ -30,7 +30,8 @@ class TrainingBar(watch.Watcher):
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        if self._bar is not None:  # a bar that was never started would end with an empty line
+            self._progress.stop()
 
     def step(self, progress: watch.Progress) -> None:
         if self._bar is None:
