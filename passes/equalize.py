@@ -16,6 +16,7 @@ Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ HOMOGENEOUS = ("relu", "leaky_relu", "max_pool2d", "avg_pool2d", "reduce_mean", 
 
 @dataclass(frozen=True)
 class Equalize(Pass):
+    in_search: ClassVar[bool | None] = True
+
     rounds: int = option(10, "times that all pairs of layers are visited")
 
     def apply(self, graph: Graph, context: Context) -> None:

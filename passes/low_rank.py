@@ -48,7 +48,9 @@ class LowRank(Pass):
     macs: float = option(
         0.0, "of the network's MACs to keep at most, 0..1", choices=(0.9, 0.8, 0.7)
     )
-    layers: tuple[str, ...] = option((), "names of layers; none for all that can be split")
+    layers: tuple[str, ...] = option(
+        (), "names of layers; none for all that can be split", by_layer=True
+    )
     calibrate: bool = option(
         True, "weigh errors by calibration data and fit all layers; false: the weights alone"
     )

@@ -42,7 +42,7 @@ class PruneBlocks(Pass):
     scope: Literal["layer", "global"] = option(
         "layer", "the same ratio in each layer, or least important blocks anywhere"
     )
-    skip: tuple[str, ...] = option((), "names of layers that get no zeros")
+    skip: tuple[str, ...] = option((), "names of layers that get no zeros", by_layer=True)
     reconstruct: bool = option(True, "fit the weights that are left on calibration data")
 
     def __post_init__(self) -> None:

@@ -61,7 +61,9 @@ class PruneChannels(Pass):
     multiple: int = option(
         4, "of channels that stay in a layer; kernels work on 4 at a time", choices=(1, 4, 8)
     )
-    skip: tuple[str, ...] = option((), "names of layers that keep all their channels")
+    skip: tuple[str, ...] = option(
+        (), "names of layers that keep all their channels", by_layer=True
+    )
     reconstruct: bool = option(True, "fit the layers that are left on calibration data")
 
     def __post_init__(self) -> None:

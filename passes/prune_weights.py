@@ -37,7 +37,7 @@ class PruneWeights(Pass):
     scope: Literal["layer", "global"] = option(
         "global", "least important weights anywhere, or the same ratio in each layer"
     )
-    skip: tuple[str, ...] = option((), "names of layers that get no zeros")
+    skip: tuple[str, ...] = option((), "names of layers that get no zeros", by_layer=True)
     reconstruct: bool = option(True, "fit the weights that are left on calibration data")
 
     def __post_init__(self) -> None:

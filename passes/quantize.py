@@ -35,16 +35,24 @@ class Quantize(Pass):
     method: Literal["minmax", "percentile", "mse", "entropy"] = option(
         "minmax", "how the range of an activation is chosen"
     )
-    percentile: float = option(99.99, "of the elements, within the range (method=percentile)")
+    percentile: float = option(
+        99.99,
+        "of the elements, within the range (method=percentile)",
+        choices=(99.9, 99.99, 99.999),
+    )
     activations: Literal["asymmetric", "symmetric"] = option(
         "asymmetric", "zero point anywhere, or always 0"
     )
     weights: Literal["auto", "per-channel", "per-tensor"] = option(
         "auto", "a scale for each output channel, or one; auto: channels but for dense"
     )
-    weight_bits: int = option(8, "more: codes for quantize-weights to round, or for accuracy")
+    weight_bits: int = option(
+        8, "more: codes for quantize-weights to round, or for accuracy", choices=(8, 12)
+    )
     bias_correction: bool = option(True, "keep the mean of each channel as it was")
-    keep_float: tuple[str, ...] = option((), "names of results that are computed in float")
+    keep_float: tuple[str, ...] = option(
+        (), "names of results that are computed in float", by_layer=True
+    )
 
     def __post_init__(self) -> None:
         if not 50 < self.percentile <= 100:

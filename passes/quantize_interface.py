@@ -20,6 +20,7 @@ from tinycc_nn.pipeline import Context, Pass, option
 @dataclass(frozen=True)
 class QuantizeInterface(Pass):
     keeps_values: ClassVar[bool] = False
+    in_search: ClassVar[bool | None] = False
     inputs: bool = option(True, "make inputs int8")
     outputs: bool = option(True, "make outputs int8")
 

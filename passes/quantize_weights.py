@@ -33,6 +33,9 @@ from tinycc_nn.quantization.wish import Wish, parse_wish
 
 MOST_SAMPLES = 128
 
+FORMATS = ("i3", "i4", "i5", "i6", "ternary", "posit<5,0>", "book<16>", "auto:4", "auto:5")
+"""What a search tries."""
+
 
 @dataclass(frozen=True)
 class QuantizeWeights(Pass):
@@ -40,7 +43,9 @@ class QuantizeWeights(Pass):
     reads_calibration: ClassVar[bool] = True
 
     format: str = option(
-        "i4", "i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, book<k>, auto:<bits>"
+        "i4",
+        "i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, book<k>, auto:<bits>",
+        choices=FORMATS,
     )
     granularity: Literal["channel", "tensor"] = option("channel", "a scale for each, or one")
     error: Literal["output", "weight"] = option(
@@ -50,9 +55,11 @@ class QuantizeWeights(Pass):
         "optimized", "codes make up for each other's errors, or alone; standard: of posits"
     )
     bias_correction: bool = option(True, "keep the mean of each channel as it was")
-    formats: tuple[str, ...] = option((), "other formats by layer, as in conv1:posit<5,1>")
+    formats: tuple[str, ...] = option(
+        (), "other formats by layer, as in conv1:posit<5,1>", choices=FORMATS, by_layer=True
+    )
     layers: tuple[str, ...] = option((), "names of the only layers that are changed")
-    skip: tuple[str, ...] = option((), "names of layers that are left as they are")
+    skip: tuple[str, ...] = option((), "names of layers that are left as they are", by_layer=True)
 
     def __post_init__(self) -> None:
         for text in (self.format, *(self._format_of(f) for f in self.formats)):

@@ -34,7 +34,9 @@ class SeparateConv(Pass):
     keeps_values: ClassVar[bool] = False
 
     terms: int = option(1, "depthwise filters of each input channel", choices=(1, 2, 3))
-    layers: tuple[str, ...] = option((), "names of layers; none for all that can be split")
+    layers: tuple[str, ...] = option(
+        (), "names of layers; none for all that can be split", by_layer=True
+    )
     calibrate: bool = option(
         True, "weigh errors by calibration data and fit all layers; false: the weights alone"
     )

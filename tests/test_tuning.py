@@ -18,13 +18,13 @@ from tinycc_nn.backends.tvm.kernel import Kernel, candidates
 from tinycc_nn.backends.tvm.kernels.generic import Generic
 from tinycc_nn.backends.tvm.tuning.measure import Task, WrongResultError, measure_kernel
 from tinycc_nn.backends.tvm.tuning.one_layer import layer_of, one_layer
-from tinycc_nn.backends.tvm.tuning.pool import Failed, run_tasks
 from tinycc_nn.backends.tvm.tuning.records import read_records
 from tinycc_nn.backends.tvm.tuning.version import family_version
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.report import Report
 from tinycc_nn.schedule import steps
 from tinycc_nn.target import Target
+from tinycc_nn.workers import Failed, run_tasks
 
 M3 = Target.for_cpu("cortex-m3")
 ROOT = Path(__file__).parents[1]
@@ -44,13 +44,13 @@ def work(n: int) -> int:
 def test_a_worker_that_dies_takes_only_its_task_along() -> None:
     answers = dict(run_tasks(work, [3, 0, 2, 4, 5], 2))
     assert answers == {
-        0: 9, 1: Failed("the worker ended with -9"), 2: Failed("ValueError: two"), 3: 16, 4: 25,
+        0: 9, 1: Failed("the worker ended with -9", died=True), 2: Failed("ValueError: two"), 3: 16, 4: 25,
     }  # fmt: skip
 
 
 def test_a_task_that_hangs_fails() -> None:
     (answer,) = [a for _, a in run_tasks(work, [1], 1, task_seconds=0.5)]
-    assert answer == Failed("it took more than 0.5 s")
+    assert answer == Failed("it took more than 0.5 s", died=True)
 
 
 def test_the_time_is_kept() -> None:

@@ -12,12 +12,16 @@ Scalar = bool | int | float | str
 Setting = Scalar | tuple[Scalar, ...]
 
 
-def option(default: Any, doc: str, *, choices: Iterable[Scalar] = ()) -> Any:
+def option(
+    default: Any, doc: str, *, choices: Iterable[Scalar] = (), by_layer: bool = False
+) -> Any:
     """An option: its default, its meaning with unit, and the values that a search may try.
 
     The field's type is one of bool, int, float, str, a Literal of words, or tuple[T, ...].
+    `by_layer`: a list of layers' names, or with `choices` of LAYER:CHOICE.
     """
-    return dataclasses.field(default=default, metadata={"doc": doc, "choices": tuple(choices)})
+    metadata = {"doc": doc, "choices": tuple(choices), "by_layer": by_layer}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class OptionInfo:
     default: Setting
     doc: str
     choices: tuple[Scalar, ...]
+    by_layer: bool = False
 
 
 def option_infos(cls: type) -> tuple[OptionInfo, ...]:
@@ -41,6 +46,7 @@ def option_infos(cls: type) -> tuple[OptionInfo, ...]:
             typing.cast("Setting", f.default),
             f.metadata["doc"],
             f.metadata["choices"] or literal_words(hints[f.name]),
+            f.metadata["by_layer"],
         )
         for f in dataclasses.fields(cls)
     )

@@ -87,6 +87,14 @@ class Pass(ABC):
     needs_costs: ClassVar[bool] = False
     """Whether it asks what layers cost on the target, whatever its options are."""
 
+    in_search: ClassVar[bool | None] = None
+    """Whether a search tries it in any place; by default what doesn't keep values."""
+
+    @classmethod
+    def searched(cls) -> bool:
+        """Whether a search tries it in any place of a pipeline."""
+        return not cls.keeps_values if cls.in_search is None else cls.in_search
+
     @classmethod
     def name(cls) -> str:
         return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()

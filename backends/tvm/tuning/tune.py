@@ -12,7 +12,6 @@ from tinycc_nn.backends.tvm.tuning.database import Database, file_name, record_n
 from tinycc_nn.backends.tvm.tuning.key import LayerKey, core_name
 from tinycc_nn.backends.tvm.tuning.measure import Measured, Task, measure_kernel
 from tinycc_nn.backends.tvm.tuning.one_layer import one_layer
-from tinycc_nn.backends.tvm.tuning.pool import Failed, run_tasks
 from tinycc_nn.backends.tvm.tuning.records import Record, RecordFile, Setting
 from tinycc_nn.backends.tvm.tuning.version import family_version
 from tinycc_nn.diagnostics import TinyccError
@@ -21,6 +20,7 @@ from tinycc_nn.ir.graph import Graph, Op
 from tinycc_nn.schedule import steps
 from tinycc_nn.target import Target
 from tinycc_nn.toolchain import Toolchain, find_toolchain
+from tinycc_nn.workers import Failed, run_tasks
 
 
 @dataclass(frozen=True)
