@@ -28,6 +28,11 @@ def _user_cache() -> Path:
     return Path(platformdirs.user_cache_dir("tinycc-nn", appauthor=False)) / "builds"
 
 
+def user_networks() -> Path:
+    """The folder in the user's cache where searches keep what passes made of networks."""
+    return _user_cache().parent / "networks"
+
+
 def user_records() -> Path:
     """The folder in the user's data where tuning keeps what it measured."""
     return Path(platformdirs.user_data_dir("tinycc-nn", appauthor=False)) / "tuned"

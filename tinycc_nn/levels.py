@@ -18,6 +18,11 @@ def _table() -> dict[str, dict[str, str]]:
     return tomllib.loads(text)
 
 
+def expand(text: str) -> str:
+    """A pipeline with parts of the levels' for each $NAME."""
+    return _tidy(Template(text).substitute(_table()["parts"]))
+
+
 def default_pipeline(level: str, dtype: str, weights: str | None = None) -> str:
     """The text of the pipeline for a level ("O0" .. "Os") and "float32", "int8" or "quantized".
 
@@ -30,6 +35,9 @@ def default_pipeline(level: str, dtype: str, weights: str | None = None) -> str:
     if weights is not None:
         parts |= _table()["weights"]
         parts["weights"] = Template(parts["weights"]).substitute(format=show(weights))
-    text = Template(pipelines[level]).substitute(parts)
+    return _tidy(Template(pipelines[level]).substitute(parts))
+
+
+def _tidy(text: str) -> str:
     found = re.split(r",(?:\s+|$)", text)
     return ", ".join(name for part in found if (name := " ".join(part.split())))
