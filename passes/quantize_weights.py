@@ -9,10 +9,12 @@ quantize-weights: the weights of int8 layers as codes of a few bits.
 
 For conv2d (not grouped, or depthwise) and dense. Activations keep their quantization, weights that
 are exactly zero stay zero. `format` is i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, book<k> (k
-weights that all share, found by k-means), or auto:<bits> for a choice by layer. After a float model,
+weights that all share, found by k-means), hashed<k> (k buckets, whose values the weights share by a
+hash of their position, by least squares; no code is stored), or auto:<bits> for a choice by layer. After a float model,
 `quantize{weight_bits=12}` leaves more to round from than int8.
 
-Sources: Han et al., "Deep Compression", 2016 (shared weights); Li et al., "Ternary Weight Networks",
+Sources: Han et al., "Deep Compression", 2016 (shared weights); Chen et al., "Compressing Neural
+Networks with the Hashing Trick", 2015 (hashed buckets); Li et al., "Ternary Weight Networks",
 2016; Langroudi et al., "Deep Learning Inference on Embedded Devices: Fixed-Point vs Posit", 2018;
 Frantar et al., "GPTQ", 2023 (rounding=optimized); Nagel et al., "Data-Free Quantization", 2019 (bias).
 """
@@ -44,7 +46,7 @@ class QuantizeWeights(Pass):
 
     format: str = option(
         "i4",
-        "i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, book<k>, auto:<bits>",
+        "i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, book<k>, hashed<k>, auto:<bits>",
         choices=FORMATS,
     )
     granularity: Literal["channel", "tensor"] = option("channel", "a scale for each, or one")

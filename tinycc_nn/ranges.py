@@ -170,7 +170,7 @@ def _times(w: Array, x: Array) -> Array:
 
 
 def _finished(op: Op, least: Array, most: Array, bias: Array | None) -> Range:
-    if op.type.dtype == I8:
+    if not op.type.dtype.is_float:
         ends = [finish_int8(op, e.astype(np.int64), bias) for e in (least, most)]
     else:
         add = 0.0 if bias is None else bias.astype(np.float64)

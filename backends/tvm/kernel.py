@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import tinycc_nn.backends.tvm.kernels
 from tinycc_nn.ir.graph import Op
-from tinycc_nn.ir.types import Array
+from tinycc_nn.ir.types import I16, Array
 from tinycc_nn.target import Target
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class Kernel:
 class Family(Protocol):
     """Kernels of one idea. A module in `kernels/` has one as `FAMILY`.
 
-    A family whose kernels decode weights has `decodes = True`, and is asked for nothing else.
+    A family whose kernels decode weights has `decodes = True`, and is asked for nothing else; one for
+    int16 activations has `wide = True` likewise.
     """
 
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
@@ -79,5 +80,11 @@ def families() -> Iterator[tuple[str, Family]]:
 def candidates(op: Op, target: Target) -> list[Kernel]:
     """Every kernel that computes `op` on the target."""
     coded = any(v.type.dtype.book is not None for v in op.operands)
-    fitting = [(name, f) for name, f in families() if getattr(f, "decodes", False) == coded]
+    wide = any(v.type.dtype == I16 and v.type.quant is not None for v in (*op.operands, op.result))
+    asked = {"decodes": coded, "wide": wide}
+    fitting = [
+        (name, f)
+        for name, f in families()
+        if all(getattr(f, trait, False) == given for trait, given in asked.items())
+    ]
     return [replace(k, family=name) for name, f in fitting for k in f.candidates(op, target)]

@@ -6,14 +6,17 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tinycc_nn.ir import I8, Array, Attr, Blob, DType, Graph, Quant, TensorType, Value
+from tinycc_nn.numeric.codes import buckets
 from tinycc_nn.ops import emit
 
 BOOK = DType.of_parts("book", (Blob("e", np.array([-900, -50, 0, 7, 400, 2000], np.int16)),))
+HASHED = DType.of_parts("hashed", (Blob("e", (np.arange(64) * 61 % 997 - 500).astype(np.int16)),))
 FORMATS = [
     *map(DType.parse, ("i2", "i3", "i4", "i5", "i6", "i7", "ternary", "binary")),
     *map(DType.parse, ("fixed<2,1>", "fixed<9,3>", "fixed<11,0>", "fixed<12,15>", "fixed<16,0>")),
     *(DType.parse(f"posit<{n},{es}>") for n in range(4, 9) for es in range(3)),
     BOOK,
+    HASHED,
 ]
 
 Layer = tuple[str, dict[str, Attr], tuple[int, ...], tuple[int, ...]]
@@ -64,6 +67,8 @@ def coded(
     book = dtype.book
     assert book is not None
     codes: Array = rng.choice(np.flatnonzero(book.used), shape).astype(dtype.numpy)
+    if book.hashed:
+        codes = buckets(codes.size, book.bits).reshape(shape)
     typical = np.abs(book.values[book.used].astype(np.float64)).mean() * book.unit
     scales = (rng.uniform(0.5, 2, shape[0]) / typical).astype(np.float32)
     quant = Quant(Blob("s", scales), 0, 0) if per_channel else Quant(float(scales[0]), 0)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycc_nn.numeric.codes import CodeBook, code_book, shared
+from tinycc_nn.numeric.codes import CodeBook, code_book, hashed, shared
 
 Array = NDArray[Any]
 
@@ -31,9 +31,11 @@ _STORAGE: dict[str, type[np.generic]] = {
 class DType:
     """
     An element type as in the text form: `f32`, `i8`, ..., or a code for weights: `i4`, `ternary`,
-    `fixed<6,2>`, `posit<5,1>`, `book<@entries#digest>` (see `numeric.codes`).
+    `fixed<6,2>`, `posit<5,1>`, `book<@entries#digest>`, `hashed<@entries#digest>` (see
+    `numeric.codes`).
 
-    An array of codes holds one code in each element, uint8 or uint16; in flash they are packed.
+    An array of codes holds one code in each element, uint8 or uint16; in flash they are packed, or
+    not stored where they follow from the position.
     """
 
     name: str
@@ -74,8 +76,9 @@ class DType:
 
     @property
     def bits(self) -> int:
+        """Of an element in flash."""
         book = self.book
-        return int(re.sub(r"\D", "", self.name)) if book is None else book.bits
+        return int(re.sub(r"\D", "", self.name)) if book is None else book.stored_bits
 
     @property
     def unit(self) -> float:
@@ -98,13 +101,17 @@ class DType:
         return f"{self.name}<{','.join(map(str, self.params))}>" if self.params else self.name
 
 
+_TABLES = {"book": shared, "hashed": hashed}
+
+
 @cache
 def _book(dtype: DType) -> CodeBook:
     blobs = [p for p in dtype.params if isinstance(p, Blob)]
-    if dtype.name == "book":
+    if dtype.name in _TABLES:
         if len(dtype.params) != 1 or not blobs:
-            raise ValueError("a code book is a constant: book<@entries#digest>")
-        return shared(blobs[0].array)
+            kind = "a code book is" if dtype.name == "book" else "buckets are"
+            raise ValueError(f"{kind} a constant: {dtype.name}<@entries#digest>")
+        return _TABLES[dtype.name](blobs[0].array)
     if blobs:
         raise ValueError(f"{dtype.name} takes no constant")
     return code_book(dtype.name, tuple(p for p in dtype.params if isinstance(p, int)))

@@ -21,6 +21,10 @@ from tinycc_nn.numeric import posit
 Array = NDArray[Any]
 
 LARGEST = 2**15 - 1
+HASH = (0x9E3779B1, 0x85EBCA77)
+"""The multipliers of `buckets`, odd."""
+
+MAX_BUCKET_BITS = 16
 POSIT_FRACTION_BITS = 12
 """The finest unit of a posit is 2^-12."""
 
@@ -35,6 +39,7 @@ class CodeBook:
     used:   bool[2^bits]: the codes that a weight may have.
     unit:   the real value of the integer 1 at scale 1.
     signed: a code is the integer itself in two's complement.
+    hashed: a weight's code is `buckets` of its position, so that no code is stored.
     """
 
     bits: int
@@ -42,6 +47,12 @@ class CodeBook:
     used: Array
     unit: float = 1.0
     signed: bool = False
+    hashed: bool = False
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits in flash of a weight, beside the table."""
+        return 0 if self.hashed else self.bits
 
     @property
     def storage(self) -> np.dtype[Any]:
@@ -50,7 +61,8 @@ class CodeBook:
 
     @property
     def has_zero(self) -> bool:
-        return bool((self.values[self.used] == 0).any())
+        """Whether a weight that is exactly zero can stay so."""
+        return not self.hashed and bool((self.values[self.used] == 0).any())
 
     def sorted(self) -> tuple[Array, Array]:
         """The used values, ascending (int64), and their codes."""
@@ -92,6 +104,27 @@ def shared(entries: Array) -> CodeBook:
     values = np.zeros(1 << bits, np.int16)
     values[: len(entries)] = entries
     return CodeBook(bits, values, np.arange(1 << bits) < len(entries))
+
+
+def hashed(entries: Array) -> CodeBook:
+    """The buckets int16[k] that weights share by a hash of their position, k = 2, 4, ..., 65536."""
+    bits = (entries.size - 1).bit_length()
+    if entries.dtype != np.int16 or entries.ndim != 1 or bits < 1 or entries.size != 1 << bits:
+        raise ValueError("buckets are int16[2, 4, 8, ..., 65536]")
+    if bits > MAX_BUCKET_BITS:
+        raise ValueError(f"there are at most {1 << MAX_BUCKET_BITS} buckets")
+    return CodeBook(bits, entries, np.ones(entries.size, np.bool_), hashed=True)
+
+
+def buckets(count: int, bits: int) -> Array:
+    """uint8[count], uint16 of more than 8 bits: the bucket of each weight by its position (OHWI).
+
+    Chen et al., "Compressing Neural Networks with the Hashing Trick", 2015; the hash is that of
+    MurmurHash3's final mix, shortened to two multiplications in 32 bits.
+    """
+    h = np.arange(count, dtype=np.uint64) * HASH[0] & 0xFFFFFFFF
+    h = (h ^ (h >> np.uint64(15))) * HASH[1] & 0xFFFFFFFF
+    return np.asarray((h >> np.uint64(32 - bits)).astype(np.uint8 if bits <= 8 else np.uint16))
 
 
 def _signed(bits: int, unit: float = 1.0) -> CodeBook:

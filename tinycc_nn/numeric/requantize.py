@@ -13,6 +13,7 @@ from __future__ import annotations
 from math import floor, frexp
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tinycc_nn.ir.types import Array
 
@@ -58,10 +59,13 @@ def rounding_shift(total: Array, shift: int) -> Array:
     return np.asarray((total + (np.int64(1) << np.int64(shift - 1))) >> np.int64(shift))
 
 
-def requantize(acc: Array, m: Array, shift: int, zero: int, lo: int, hi: int) -> Array:
-    """int64[..., n] accumulators to int8 [lo, hi], with int32[n] or int32[1] multipliers."""
+def requantize(
+    acc: Array, m: Array, shift: int, zero: int, lo: int, hi: int, dtype: DTypeLike = np.int8
+) -> Array:
+    """int64[..., n] accumulators, below 2^32 in magnitude, to int8 (or int16) in [lo, hi], with
+    int32[n] or int32[1] multipliers."""
     y = rounding_shift(acc.astype(np.int64) * m.astype(np.int64), shift) + zero
-    return np.asarray(np.clip(y, lo, hi).astype(np.int8))
+    return np.asarray(np.clip(y, lo, hi).astype(dtype))
 
 
 def quantize(x: Array, scale: Array | float, zero: int) -> Array:

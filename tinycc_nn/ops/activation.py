@@ -7,7 +7,7 @@ from math import floor, inf
 import numpy as np
 
 from tinycc_nn.ir.graph import Op
-from tinycc_nn.ir.types import Array, Quant
+from tinycc_nn.ir.types import I16, Array, DType, Quant
 from tinycc_nn.ops.definition import Attribute
 from tinycc_nn.ops.registry import number, word
 
@@ -39,16 +39,23 @@ def clamp(op: Op, y: Array) -> Array:
     return np.clip(y, np.float32(lo), np.float32(hi))
 
 
+def stored_limits(dtype: DType) -> tuple[int, int]:
+    """The least and the greatest element of a quantized activation of a type."""
+    return (-(2**15), 2**15 - 1) if dtype == I16 else (-128, 127)
+
+
 def int8_bounds(op: Op) -> tuple[int, int]:
-    """The stored range, within -128..127, that the activation clips the int8 result to."""
+    """The stored range that the activation clips the result to: within -128..127, or -32768..32767
+    of an int16 result."""
     q = op.type.quant
     assert q is not None
     lo, hi = bounds(op)
-    return _stored(lo, q, -128), _stored(hi, q, 127)
+    least, most = stored_limits(op.type.dtype)
+    return _stored(lo, q, least, least, most), _stored(hi, q, most, least, most)
 
 
-def _stored(real: float, q: Quant, otherwise: int) -> int:
+def _stored(real: float, q: Quant, otherwise: int, least: int, most: int) -> int:
     if real in (inf, -inf):
         return otherwise
     assert isinstance(q.scale, float)
-    return min(127, max(-128, floor(real / q.scale + 0.5) + q.zero))
+    return min(most, max(least, floor(real / q.scale + 0.5) + q.zero))

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Op
-from tinycc_nn.ir.types import F32, I8, Array, Quant, TensorType
+from tinycc_nn.ir.types import F32, I8, I16, Array, Quant, TensorType
 from tinycc_nn.numeric.requantize import (
     multipliers,
     requantize,
@@ -25,7 +25,7 @@ def infer(op: Op) -> tuple[TensorType, ...]:
     if len(op.operands) != 2:
         raise TinyccError(f"{op.name} takes 2 operands, not {len(op.operands)}", op.loc)
     a, b = op.operands[0].type, op.operands[1].type
-    if a.dtype != b.dtype or a.dtype not in (F32, I8):
+    if a.dtype != b.dtype or a.dtype not in (F32, I8, I16):
         raise TinyccError(f"{op.name}: the operands are {a.dtype} and {b.dtype}", op.loc)
     fits = a.rank == b.rank and all(
         m == n or 1 in (m, n) for m, n in zip(a.shape, b.shape, strict=True)
@@ -43,7 +43,7 @@ def infer(op: Op) -> tuple[TensorType, ...]:
 def infer_storage(op: Op) -> tuple[TensorType, ...]:
     (t,) = infer(op)
     a, b = op.operands[0].type.quant, op.operands[1].type.quant
-    if t.dtype == I8 and a != b:
+    if t.dtype != F32 and a != b:
         raise TinyccError(f"{op.name}: the operands have the quantizations {a} and {b}", op.loc)
     return (TensorType(t.dtype, t.shape, a),)
 
@@ -102,7 +102,7 @@ def _run_sum(op: Op, a: Array, b: Array) -> Array:
     total = (a.astype(np.int64) - qa.zero) * ma + (b.astype(np.int64) - qb.zero) * mb
     lo, hi = int8_bounds(op)
     y = rounding_shift(total, shift) + qy.zero
-    return np.asarray(np.clip(y, lo, hi).astype(np.int8))
+    return np.asarray(np.clip(y, lo, hi).astype(op.type.dtype.numpy))
 
 
 def _run_mul(op: Op, a: Array, b: Array) -> Array:
@@ -140,8 +140,12 @@ def _run_prelu(op: Op, x: Array, slope: Array) -> Array:
 
 
 OPS = (
-    OpDef("add", "a + b", infer, _run_sum, ACT, int8=Int8.REQUANTIZE, elementwise=True),
-    OpDef("sub", "a - b", infer, _run_sum, ACT, int8=Int8.REQUANTIZE, elementwise=True),
+    OpDef(
+        "add", "a + b", infer, _run_sum, ACT, int8=Int8.REQUANTIZE, int16=True, elementwise=True
+    ),
+    OpDef(
+        "sub", "a - b", infer, _run_sum, ACT, int8=Int8.REQUANTIZE, int16=True, elementwise=True
+    ),
     OpDef("mul", "a * b", infer, _run_mul, ACT, int8=Int8.REQUANTIZE, elementwise=True),
     OpDef("div", "a / b", infer_float, _run_div, ACT, elementwise=True),
     OpDef(

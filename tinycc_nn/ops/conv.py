@@ -90,8 +90,7 @@ def windows(op: Op, x: Array, kernel: tuple[int, int], fill: float) -> Array:
 def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Array:
     """The sums of products: [n, rows, columns, out], int64 if `integer`, else float32.
 
-    Integers come as float32 too, which holds products of a centred byte with an int16, and BLAS is
-    fast on it.
+    Integers come as floats too, in which products are exact and BLAS is fast.
     """
     o, kh, kw, per_group = w.shape
     groups = int(number(op, "groups"))
@@ -112,13 +111,13 @@ def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Arr
 
 
 def finish_int8(op: Op, acc: Array, bias: Array | None) -> Array:
-    """int64 accumulators (zero points subtracted) of a weighted op to its int8 result."""
+    """int64 accumulators (zero points subtracted) of a weighted op to its int8 or int16 result."""
     x, w, y = op.operands[0].type, op.operands[1].type, op.type
     assert y.quant is not None
     m, shift = multipliers(x.steps() * w.steps() / y.steps())
     if bias is not None:
         acc = acc + bias.astype(np.int64)
-    return requantize(acc, m, shift, y.quant.zero, *int8_bounds(op))
+    return requantize(acc, m, shift, y.quant.zero, *int8_bounds(op), y.dtype.numpy)
 
 
 def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
@@ -131,8 +130,10 @@ def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
     else:
         qx, qw = op.operands[0].type.quant, op.operands[1].type.quant
         assert qx is not None and qw is not None
-        centred = images.astype(np.float32) - np.float32(qx.zero)
-        offset = weight.astype(np.float32) - np.float32(qw.zero)
+        # Products of int16 activations need more than the 24 bits of float32.
+        real = np.dtype(np.float64 if images.dtype == np.int16 else np.float32)
+        centred = np.asarray(images.astype(real) - qx.zero)
+        offset = np.asarray(weight.astype(real) - qw.zero)
         acc = accumulate(op, centred, offset, 0, integer=True)
         y = finish_int8(op, acc, bias)
     return y.reshape(samples, *op.type.shape)
@@ -152,6 +153,7 @@ OPS = (
         roles=("x", "weight", "bias"),
         macs=macs,
         int8=Int8.REQUANTIZE,
+        int16=True,
     ),
 )
 

@@ -57,6 +57,7 @@ class OpDef:
     roles:  what each operand is, "x" for activations, "weight" (per channel along axis 0),
             "bias" (int32 at scale x * weight); the last one stands for all further operands.
     macs:   multiply-accumulates of one inference.
+    int16:  it also computes and requantizes int16 (what moves stored elements moves these too).
     output: the quantization that an int8 result always has, if it is fixed by the meaning.
     alias:  the result is the operand's storage, seen in another shape.
     """
@@ -69,6 +70,7 @@ class OpDef:
     roles: tuple[str, ...] = ("x",)
     macs: Callable[[Op], int] = no_macs
     int8: Int8 = Int8.NONE
+    int16: bool = False
     output: Quant | None = None
     alias: bool = False
     elementwise: bool = False

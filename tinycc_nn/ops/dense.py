@@ -88,6 +88,7 @@ OPS = (
         roles=("x", "weight", "bias"),
         macs=macs_dense,
         int8=Int8.REQUANTIZE,
+        int16=True,
     ),
     OpDef(
         "matmul",

@@ -12,6 +12,7 @@ from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Attr, Op, Value
 from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.numeric.requantize import multipliers, requantize
+from tinycc_nn.ops.activation import stored_limits
 from tinycc_nn.ops.conv import WINDOW, window_shape
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
 from tinycc_nn.ops.layout import image_axes, to_nchw, to_nhwc
@@ -105,7 +106,9 @@ def run_avg(op: Op, x: Array) -> Array:
         assert qx is not None and qy is not None
         acc = _combine(op, images.astype(np.int64) - qx.zero, 0, np.add)
         m, shift = average_multipliers(op)
-        y = requantize(acc, m[..., None], shift, qy.zero, -128, 127)
+        y = requantize(
+            acc, m[..., None], shift, qy.zero, *stored_limits(op.type.dtype), op.type.dtype.numpy
+        )
     return y.reshape(x.shape[0], *op.type.shape)
 
 
@@ -128,6 +131,7 @@ OPS = (
         run_avg,
         (KERNEL, *WINDOW, Attribute("count_pad", False, "padding counts in the mean, as 0")),
         int8=Int8.REQUANTIZE,
+        int16=True,
     ),
 )
 

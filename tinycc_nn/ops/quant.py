@@ -6,9 +6,11 @@ import numpy as np
 
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Op
-from tinycc_nn.ir.types import F32, I8, I32, Array, Quant, TensorType
+from tinycc_nn.ir.types import F32, I8, I16, I32, Array, Quant, TensorType
 from tinycc_nn.numeric.requantize import dequantize, multipliers, quantize, requantize
-from tinycc_nn.ops.definition import Int8, OpDef
+from tinycc_nn.ops.activation import stored_limits
+from tinycc_nn.ops.definition import Attribute, Int8, OpDef
+from tinycc_nn.ops.registry import number
 
 
 def scale_of(q: Quant, rank: int) -> Array | float:
@@ -27,17 +29,19 @@ def _infer_quantize(op: Op) -> tuple[TensorType, ...]:
 
 def _infer_dequantize(op: Op) -> tuple[TensorType, ...]:
     x = op.operands[0].type
-    if (x.dtype not in (I8, I32) and x.dtype.book is None) or x.quant is None:
-        message = f"dequantize takes i8, i32 or codes with a quantization, not {x}"
+    if (x.dtype not in (I8, I16, I32) and x.dtype.book is None) or x.quant is None:
+        message = f"dequantize takes i8, i16, i32 or codes with a quantization, not {x}"
         raise TinyccError(message, op.loc)
     return (TensorType(F32, x.shape),)
 
 
 def _infer_requantize(op: Op) -> tuple[TensorType, ...]:
     x = op.operands[0].type
-    if x.dtype != I8 or x.quant is None or not isinstance(x.quant.scale, float):
-        raise TinyccError(f"requantize takes i8 with one scale, not {x}", op.loc)
-    return (TensorType(I8, x.shape),)
+    if x.dtype not in (I8, I16) or x.quant is None or not isinstance(x.quant.scale, float):
+        raise TinyccError(f"requantize takes i8 or i16 with one scale, not {x}", op.loc)
+    if (bits := number(op, "bits")) not in (8, 16):
+        raise TinyccError(f"requantize makes 8 or 16 bits, not {bits}", op.loc)
+    return (TensorType(I16 if bits == 16 else I8, x.shape),)
 
 
 def _run_quantize(op: Op, x: Array) -> Array:
@@ -66,7 +70,8 @@ def _run_requantize(op: Op, x: Array) -> Array:
     assert qx is not None and qy is not None
     m, shift = requantize_factor(op)
     factor = np.array([m], np.int32)
-    return requantize(x.astype(np.int64) - qx.zero, factor, shift, qy.zero, -128, 127)
+    dtype, centred = op.type.dtype, x.astype(np.int64) - qx.zero
+    return requantize(centred, factor, shift, qy.zero, *stored_limits(dtype), dtype.numpy)
 
 
 OPS = (
@@ -80,17 +85,20 @@ OPS = (
     ),
     OpDef(
         "dequantize",
-        "i8 or i32 to f32: (q - zero) * scale in float32",
+        "i8, i16 or i32 to f32: (q - zero) * scale in float32",
         _infer_dequantize,
         _run_dequantize,
+        int16=True,
         int8=Int8.REQUANTIZE,
         elementwise=True,
     ),
     OpDef(
         "requantize",
-        "i8 to i8 of another scale and zero point",
+        "i8 or i16 to i8 or i16 of another scale and zero point",
         _infer_requantize,
         _run_requantize,
+        (Attribute("bits", 8, "of an element of the result, 8 or 16"),),
+        int16=True,
         int8=Int8.REQUANTIZE,
         elementwise=True,
     ),

@@ -10,6 +10,7 @@ from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Op, Value
 from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.numeric.requantize import multipliers, requantize
+from tinycc_nn.ops.activation import stored_limits
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
 from tinycc_nn.ops.registry import flag, ints
 from tinycc_nn.reader import Node, Reader
@@ -60,7 +61,8 @@ def run_sum(op: Op, x: Array) -> Array:
         return np.asarray(x.sum(axis=axes, keepdims=keep, dtype=x.dtype))
     acc = (x.astype(np.int64) - qx.zero).sum(axis=axes, keepdims=keep)
     m, shift = sum_multiplier(op)
-    return requantize(acc, np.array([m], np.int32), shift, qy.zero, -128, 127)
+    factor, dtype = np.array([m], np.int32), op.type.dtype
+    return requantize(acc, factor, shift, qy.zero, *stored_limits(dtype), dtype.numpy)
 
 
 def run_max(op: Op, x: Array) -> Array:
@@ -85,6 +87,7 @@ OPS = (
         run_sum,
         ATTRS,
         int8=Int8.REQUANTIZE,
+        int16=True,
     ),
     OpDef(
         "reduce_sum",
@@ -93,6 +96,7 @@ OPS = (
         run_sum,
         ATTRS,
         int8=Int8.REQUANTIZE,
+        int16=True,
     ),
     OpDef(
         "reduce_max",

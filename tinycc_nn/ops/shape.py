@@ -12,6 +12,7 @@ import numpy as np
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Op
 from tinycc_nn.ir.types import Array, Blob, Quant, TensorType
+from tinycc_nn.ops.activation import stored_limits
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
 from tinycc_nn.ops.registry import ints, number
 
@@ -166,7 +167,8 @@ def pad_value(op: Op) -> float | int:
         return q.zero if q else int(real)
     if not isinstance(q.scale, float):
         raise TinyccError("pad: a value other than 0 with a quantization per channel", op.loc)
-    return min(127, max(-128, floor(real / q.scale + 0.5) + q.zero))
+    least, most = stored_limits(op.type.dtype)
+    return min(most, max(least, floor(real / q.scale + 0.5) + q.zero))
 
 
 def _run_pad(op: Op, x: Array) -> Array:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tinycc_nn.diagnostics import TinyccError, nearest
 from tinycc_nn.ir.graph import Graph, Op, Value
-from tinycc_nn.ir.types import I8, Blob, TensorType
+from tinycc_nn.ir.types import I8, I16, Blob, TensorType
+from tinycc_nn.numeric.codes import buckets
 from tinycc_nn.ops.definition import Attribute, Int8, OpDef
 from tinycc_nn.ops.registry import opdef
 
@@ -25,6 +26,7 @@ def verify(graph: Graph) -> None:
             if (op, i) not in v.uses:
                 raise TinyccError(f"{v} does not know its user {op.name}", op.loc)
         _check_codes(op, d)
+        _check_wide(op, d)
         types = d.infer(op)
         if len(types) != len(op.results):
             raise TinyccError(f"{op.name} makes {len(types)} results", op.loc)
@@ -73,20 +75,36 @@ def _check_codes(op: Op, d: OpDef) -> None:
     """Codes are weights of int8 layers, or are dequantized; nothing else reads or makes them."""
     where = op.loc or (str(op.result) if op.results else op.name)
     for r in op.results:
-        if r.type.dtype.book is None:
+        if (book := r.type.dtype.book) is None:
             continue
         if op.name != "const":
             raise TinyccError(f"{op.name} can't make {r.type.dtype}", where, "only a const can")
         if r.type.quant is None or r.type.quant.zero != 0:
             message = f"{r} of {r.type.dtype} needs a scale and the zero point 0"
             raise TinyccError(message, where, "write q(scale, 0)")
+        codes = r.constant
+        assert codes is not None
+        if book.hashed and (codes.ravel() != buckets(codes.size, book.bits)).any():
+            message = f"{r}: the codes of {r.type.dtype.name} are not the hash of their positions"
+            raise TinyccError(message, where, "see numeric.codes.buckets")
     for i, v in enumerate(op.operands):
         if v.type.dtype.book is None:
             continue
-        layer = d.role(i) == "weight" and d.int8 is Int8.REQUANTIZE and op.type.dtype == I8
+        stored = op.type.dtype in (I8, I16)
+        layer = d.role(i) == "weight" and d.int8 is Int8.REQUANTIZE and stored
         if not layer and op.name != "dequantize":
             message = f"{op.name} can't read {v} of {v.type.dtype}"
             raise TinyccError(message, where, "codes are weights of int8 layers")
+
+
+def _check_wide(op: Op, d: OpDef) -> None:
+    """int16 activations only where they have a meaning."""
+    if d.int8 is Int8.STORAGE or d.int16 or op.name == "const":
+        return
+    for v in (*op.operands, *op.results):
+        if v.type.dtype == I16 and v.type.quant is not None:
+            message = f"{op.name} does not work on int16 activations, as {v}"
+            raise TinyccError(message, op.loc or str(v), "put requantize before and behind it")
 
 
 def _check_result(op: Op, d: OpDef, r: Value, t: TensorType) -> None:
@@ -97,8 +115,10 @@ def _check_result(op: Op, d: OpDef, r: Value, t: TensorType) -> None:
     q = r.type.quant
     if t.quant is not None and q != t.quant:
         raise TinyccError(f"{op.name} keeps {t.quant}, but {r} is declared {q}", where)
-    if r.type.dtype == I8 and q is None and op.name != "const" and d.int8 is not Int8.NONE:
-        raise TinyccError(f"{r} is int8 but has no quantization", where, "write q(scale, zero)")
+    if r.type.dtype in (I8, I16) and q is None and op.name != "const" and d.int8 is not Int8.NONE:
+        raise TinyccError(
+            f"{r} is {r.type.dtype.numpy} but has no quantization", where, "write q(scale, zero)"
+        )
     if q is not None and isinstance(q.scale, Blob):
         axis = q.axis if q.axis is not None else -1
         if not 0 <= axis < t.rank or q.scale.array.shape != (t.shape[axis],):

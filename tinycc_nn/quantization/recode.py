@@ -14,6 +14,7 @@ from tinycc_nn.numeric.codebook import kmeans
 from tinycc_nn.numeric.codes import CodeBook
 from tinycc_nn.ops import number
 from tinycc_nn.quantization.coding import Bounds, Coding, Encode, codes_of, nearest
+from tinycc_nn.quantization.hashed import fit_buckets
 from tinycc_nn.quantization.moments import Moments
 from tinycc_nn.quantization.weights import BIAS_LIMIT, MULTIPLIER_BITS
 from tinycc_nn.quantization.wish import Wish
@@ -104,6 +105,8 @@ def recoded(op: Op, w: Array, wish: Wish, settings: Settings, moments: Moments |
         variance = np.diagonal(moments.covariance, axis1=1, axis2=2)
         weight = variance + 0.01 * variance.mean() + 1e-30
     bounds = _bounds(op, w)
+    if wish.buckets is not None:
+        return _hashed(op, w, wish.buckets, weight, bounds, settings, moments)
     if wish.dtype is None:
         dtype = _book(w, wish, weight, bounds, settings.per_channel)
     else:
@@ -111,7 +114,7 @@ def recoded(op: Op, w: Array, wish: Wish, settings: Settings, moments: Moments |
     book = dtype.book
     assert book is not None
     if not book.has_zero and (w == 0).mean() >= PRUNED:
-        raise _refused(op, dtype, f"{100 * (w == 0).mean():.0f} % of its weights are zero")
+        raise refused(op, dtype.name, f"{100 * (w == 0).mean():.0f} % of its weights are zero")
     encode = nearest(book)
     if settings.rounding == "standard" and dtype.name == "posit":
         encode = standard(dtype)
@@ -119,7 +122,7 @@ def recoded(op: Op, w: Array, wish: Wish, settings: Settings, moments: Moments |
     try:
         scale = (coding.steps(w) / book.unit).astype(np.float32)
     except ValueError as e:
-        raise _refused(op, dtype, str(e)) from None
+        raise refused(op, dtype.name, str(e)) from None
     steps = scale.astype(np.float64) * book.unit
     integers = coding.integers(w, steps)
     if settings.rounding == "optimized" and moments is not None:
@@ -130,8 +133,34 @@ def recoded(op: Op, w: Array, wish: Wish, settings: Settings, moments: Moments |
     return Recoded(dtype, codes, integers, steps, scale if settings.per_channel else scale[:1])
 
 
-def _refused(op: Op, dtype: DType, why: str) -> TinyccError:
-    message = f"quantize-weights: {op.result} can't have weights of {dtype.name}: {why}"
+def _hashed(
+    op: Op,
+    w: Array,
+    count: int,
+    weight: Array,
+    bounds: Bounds,
+    settings: Settings,
+    moments: Moments | None,
+) -> Recoded:
+    """The weights by the values of `count` buckets; scales are the largest weights."""
+    if (w == 0).mean() >= PRUNED:
+        raise refused(op, "hashed", f"{100 * (w == 0).mean():.0f} % of its weights are zero")
+    covariance = None
+    if settings.rounding == "optimized" and moments is not None:
+        covariance = moments.covariance
+    fit = fit_buckets(w, count, weight, covariance, settings.per_channel, bounds.least)
+    dtype = DType.of_parts("hashed", (Blob("entries", fit.entries),))
+    assert dtype.book is not None
+    integers = dtype.book.values[fit.codes].astype(np.int64)
+    scale = fit.scale.astype(np.float32)
+    steps = np.broadcast_to(scale.astype(np.float64), len(w))
+    if not bounds.fit(integers, steps).all():
+        raise refused(op, "hashed", "its sums may exceed 32 bits")
+    return Recoded(dtype, fit.codes, integers, steps, scale)
+
+
+def refused(op: Op, family: str, why: str) -> TinyccError:
+    message = f"quantize-weights: {op.result} can't have weights of {family}: {why}"
     name = op.result.name.rstrip("'")
     return TinyccError(message, op.loc, f"another format, or skip=[{name}]")
 

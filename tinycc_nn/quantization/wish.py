@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tinycc_nn.diagnostics import nearest
 from tinycc_nn.ir.types import DType
-from tinycc_nn.numeric.codes import FORMATS
+from tinycc_nn.numeric.codes import FORMATS, MAX_BUCKET_BITS
 
 EXAMPLES = (
     "i2",
@@ -21,27 +21,34 @@ EXAMPLES = (
     "fixed",
     "posit",
     "book",
+    "hashed",
     "auto",
 )
 
 
 @dataclass(frozen=True)
 class Wish:
-    """One of: a format, a number of shared weights, a mean number of bits to choose formats for."""
+    """One of: a format, a number of shared weights, a number of buckets that weights share by a hash
+    of their position, a mean number of bits to choose formats for."""
 
     dtype: DType | None = None
     entries: int | None = None
+    buckets: int | None = None
     budget: float | None = None
 
     @property
     def bits(self) -> int:
-        """Of a code, for a format and for shared weights."""
+        """Of a stored code."""
+        if self.buckets is not None:
+            return 0
         if self.dtype is not None:
             return self.dtype.bits
         assert self.entries is not None
         return (self.entries - 1).bit_length()
 
     def __str__(self) -> str:
+        if self.buckets is not None:
+            return f"hashed<{self.buckets}>"
         return str(self.dtype) if self.dtype is not None else f"book<{self.entries}>"
 
 
@@ -59,9 +66,14 @@ def parse_wish(text: str) -> Wish:
         if not 2 <= entries <= 256:
             raise ValueError(f"{text}: a code book has 2..256 entries")
         return Wish(entries=entries)
+    if match := re.fullmatch(r"hashed<(\d+)>", text):
+        count = int(match[1])
+        if not 2 <= count <= 1 << MAX_BUCKET_BITS or count & (count - 1):
+            raise ValueError(f"{text}: the buckets are 2, 4, 8, ..., {1 << MAX_BUCKET_BITS}")
+        return Wish(buckets=count)
     stem = re.split(r"[<:]", text)[0]
     if stem not in EXAMPLES:
         hint = nearest(stem, EXAMPLES)
-        known = f"{', '.join(FORMATS)}, book<k>, auto:<bits>"
+        known = f"{', '.join(FORMATS)}, book<k>, hashed<k>, auto:<bits>"
         raise ValueError(f"unknown number format '{text}': {hint} ({known})")
     return Wish(dtype=DType.parse(text))

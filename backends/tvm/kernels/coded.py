@@ -11,6 +11,7 @@ from tinycc_nn.backends.tvm.tir.coded_dense import CodedDense
 from tinycc_nn.backends.tvm.tir.coded_depthwise import CodedDepthwise
 from tinycc_nn.backends.tvm.tir.coded_words import CHANNELS, PIXELS, CodedWords
 from tinycc_nn.backends.tvm.tir.codes import Decoder
+from tinycc_nn.backends.tvm.tir.hashing import HashDecoder
 from tinycc_nn.backends.tvm.tir.packing import Blocking
 from tinycc_nn.backends.tvm.tir.template import folded_bias
 from tinycc_nn.backends.tvm.weighted import Weighted
@@ -34,6 +35,9 @@ what was best and what it took on a Cortex-M4, GCC 12 -O2 (the compiler's spills
 
 SPILLS = 1.4
 """Registers do not suffice for blocks that expand their inputs."""
+
+HASH = 8.0
+"""Instructions to find a weight by the hash of its position, likewise."""
 
 DECODE_ALONE = 12.0
 """The same in a depthwise layer, one by one."""
@@ -66,7 +70,8 @@ def _products(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kerne
             continue
         for strip in sorted({_balanced(pixels, s) for s in (*STRIPS, pixels)}):
             coded = Coded(
-                window, len(layer.weights), layer.input_zero, layer.requantize, Decoder.of(book),
+                window, len(layer.weights), layer.input_zero, layer.requantize,
+                _decoder(layer, book, lanes=target.dsp),
                 Blocking(*block), strip, target.dsp,
             )  # fmt: skip
             if strip == pixels or (coded.staged and strip >= block[0]):
@@ -76,6 +81,17 @@ def _products(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kerne
         for strip in sorted(even | {_balanced(pixels, s) for s in (*STRIPS, pixels)}):
             if strip >= PIXELS:
                 yield _words(layer, book, strip)
+
+
+def _decoder(layer: Weighted, book: CodeBook, *, lanes: bool = False) -> Decoder:
+    """`lanes`: decoded weights are laid for the DSP extension."""
+    if book.hashed:
+        return HashDecoder(book.bits, False, layer.weights[0].size, lanes)
+    return Decoder.of(book)
+
+
+def _decode(book: CodeBook) -> float:
+    return HASH if book.hashed else DECODE[book.signed]
 
 
 def _balanced(pixels: int, strip: int) -> int:
@@ -92,7 +108,7 @@ def _kernel(layer: Weighted, book: CodeBook, coded: Coded, target: Target) -> Ke
     groups = -(-coded.channels // n)
     blocks = -(-coded.strip // p) * (coded.depth * inner + 8 + p * n * REQUANTIZE)
     fill = coded.strip * (coded.depth + 10) if coded.staged else 0
-    decode = coded.depth * n * DECODE[book.signed]
+    decode = coded.depth * n * _decode(book)
     total = strips * (fill + groups * (decode + blocks + 15))
     kind = "-dsp" if coded.dsp else ""
     table = 0 if book.signed else book.values.nbytes
@@ -109,12 +125,12 @@ def _kernel(layer: Weighted, book: CodeBook, coded: Coded, target: Target) -> Ke
 def _words(layer: Weighted, book: CodeBook, strip: int) -> Kernel:
     coded = CodedWords(
         layer.window, len(layer.weights), layer.input_zero, layer.requantize,
-        Decoder.of(book), strip,
+        _decoder(layer, book, lanes=True), strip,
     )  # fmt: skip
     steps = coded.depth // 2
     block = 17.0 * steps + 62
     fill = 1.25 * (PIXELS * steps * 3 + 30)
-    decode = 1.25 * (CHANNELS * coded.depth * DECODE[book.signed] + 15)
+    decode = 1.25 * (CHANNELS * coded.depth * _decode(book) + 15)
     strips = -(-coded.window.pixels // strip)
     pairs = coded.channels // CHANNELS
     table = 0 if book.signed else book.values.nbytes
@@ -151,7 +167,7 @@ def _depthwise(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kern
     dsp = target.dsp and w.dilation == (1, 1) and max(w.kernel) <= 7
     for rows in sorted({w.out_height, min(8, w.out_height)}):
         coded = CodedDepthwise(
-            w, layer.input_zero, layer.requantize, Decoder.of(book), rows, dsp
+            w, layer.input_zero, layer.requantize, _decoder(layer, book), rows, dsp
         )  # fmt: skip
         strips = coded.plane.strips
         overlap = 1 + max(0, w.kernel[0] - w.stride[0]) / (rows * w.stride[0])
@@ -170,7 +186,9 @@ def _depthwise(layer: Weighted, book: CodeBook, target: Target) -> Iterator[Kern
 
 
 def _codes_bytes(layer: Weighted, book: CodeBook) -> int:
-    return -(-layer.weights.size * book.bits // 8) + (0 if book.signed else book.values.nbytes)
+    return -(-layer.weights.size * book.stored_bits // 8) + (
+        0 if book.signed else book.values.nbytes
+    )
 
 
 def _code(
@@ -179,9 +197,9 @@ def _code(
     stored = layer.op.operands[1].constant
     assert stored is not None
     codes = coded.pack(stored.reshape(layer.weights.shape))
-    tables = [] if book.signed else [book.values]
     bias = folded_bias(layer.bias, layer.weights, layer.input_zero)
-    constants = (codes, *tables, bias, layer.multipliers)
+    weights = _decoder(layer, book).constants(codes, book)
+    constants = (*weights, bias, layer.multipliers)
     return Code(coded.function(), constants, tuple(coded.micro_kernels().values()))
 
 

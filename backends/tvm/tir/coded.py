@@ -114,10 +114,7 @@ class Coded:
         window, channels, decoder = self.window, self.channels, self.decoder
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             x = T.arg("x", T.Buffer((window.height * window.width * window.channels,), "int8"))
-            w = T.arg("codes", T.Buffer((self.words,), "int32"))
-            tables = []
-            if not decoder.signed:
-                tables.append(T.arg("table", T.Buffer((1 << decoder.bits,), "int16")))
+            w = decoder.arguments(self.words, "int32")
             b = T.arg("bias", T.Buffer((channels,), "int32"))
             m = T.arg("multiplier", T.Buffer((self.requantize.channels(channels),), "int32"))
             y = T.arg("y", T.Buffer((window.pixels * channels,), "int8"))
@@ -135,7 +132,7 @@ class Coded:
                     decode, words = decoder.micro_kernel(count)[0], decoder.words(count)
                     with T.serial(g.count) as j:
                         n = g.first + j * g.width
-                        codes = (at(w[start + j * words]), *(at(t[0]) for t in tables))
+                        codes = decoder.source(w, start + j * words, n)
                         T.evaluate(T.call_extern("void", decode, *codes, at(s[0])))
                         factor = m[n] if self.requantize.per_channel else m[0]
                         for pixels, (blocks, _) in self._blocks():

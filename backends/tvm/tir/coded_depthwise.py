@@ -55,7 +55,7 @@ class CodedDepthwise:
         """``f(codes, channel[, table], scratch, bias, multiplier, y)``."""
         lines = [
             f"int32_t taps[{self.taps}];",
-            f"uint32_t bit = (uint32_t)channel * {self.taps * self.decoder.bits}u;",
+            self.decoder.begin(self.taps),
             f"for (int32_t i = 0; i < {self.taps}; ++i) {{",
             *(line[2:] for line in self.decoder.element().splitlines()),
             "  taps[i] = v;",
@@ -67,7 +67,7 @@ class CodedDepthwise:
             weights = "words"
         lines.append(f"{self._compute()[0]}(scratch, {weights}, bias, multiplier, y);")
         signature = (
-            f"const uint8_t *codes, int32_t channel, {self.decoder.table}const int8_t *scratch, "
+            f"{self.decoder.codes}int32_t channel, {self.decoder.table}const int8_t *scratch, "
             "const int32_t *bias, const int32_t *multiplier, int8_t *y"
         )
         body = "".join(f"  {line}\n" for line in lines)
@@ -85,10 +85,7 @@ class CodedDepthwise:
         size = (channels * self.taps * decoder.bits + 7) // 8 + 2
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             x = T.arg("x", T.Buffer((window.height * window.width * channels,), "int8"))
-            w = T.arg("codes", T.Buffer((size,), "uint8"))
-            tables = []
-            if not decoder.signed:
-                tables.append(T.arg("table", T.Buffer((1 << decoder.bits,), "int16")))
+            w = decoder.arguments(size, "uint8")
             b = T.arg("bias", T.Buffer((channels,), "int32"))
             m = T.arg("multiplier", T.Buffer((self.requantize.channels(channels),), "int32"))
             y = T.arg("y", T.Buffer((window.pixels * channels,), "int8"))
@@ -99,7 +96,7 @@ class CodedDepthwise:
                 start = T.min(i * plane.rows, window.out_height - plane.rows)
                 T.evaluate(T.call_extern("void", fill, at(x[c]), start, at(s[0])))
                 factor = m[c] if self.requantize.per_channel else m[0]
-                codes = (at(w[0]), c, *(at(t[0]) for t in tables))
+                codes = decoder.element_source(w, c)
                 sums = (at(s[0]), at(b[c]), at(factor), at(y[start * row + c]))
                 T.evaluate(T.call_extern("void", self._channel()[0], *codes, *sums))
         return builder.get()

@@ -100,7 +100,9 @@ class CodedWords:
             value = self.requantize.c(f"a[{i}]", f"m{i % 2}")
             text += f"  y[{i // 2 * self.channels + i % 2}] = {value};\n"
         comment = f"4 pixels x 2 channels of {self.depth} products"
-        return micro_kernel("coded_words", SIGNATURE, text, comment)
+        name, c = micro_kernel("coded_words", SIGNATURE, text, comment)
+        # Inlined, what its caller keeps in registers may leave less than the 14 that it takes.
+        return name, c.replace("static inline", "static __attribute__((noinline))", 1)
 
     def function(self) -> Any:
         """The TIR function of ``x, codes[, table], bias, multiplier, y, scratch``."""
@@ -113,10 +115,7 @@ class CodedWords:
         words, size = decoder.words(CHANNELS * self.depth), 2 * PIXELS * self.depth
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             x = T.arg("x", T.Buffer((window.height * window.width * window.channels,), "int8"))
-            w = T.arg("codes", T.Buffer((self.words,), "int32"))
-            tables = []
-            if not decoder.signed:
-                tables.append(T.arg("table", T.Buffer((1 << decoder.bits,), "int16")))
+            w = decoder.arguments(self.words, "int32")
             b = T.arg("bias", T.Buffer((channels,), "int32"))
             m = T.arg("multiplier", T.Buffer((self.requantize.channels(channels),), "int32"))
             y = T.arg("y", T.Buffer((window.pixels * channels,), "int8"))
@@ -130,7 +129,7 @@ class CodedWords:
                     T.evaluate(T.call_extern("void", fill, at(x[0]), first + p, fields))
                 with T.serial(channels // CHANNELS) as j:
                     n = j * CHANNELS
-                    codes = (at(w[j * words]), *(at(t[0]) for t in tables))
+                    codes = decoder.source(w, j * words, n)
                     T.evaluate(T.call_extern("void", decode, *codes, at(s[0])))
                     factor = m[n] if self.requantize.per_channel else m[0]
                     with T.serial(self.blocks) as k:

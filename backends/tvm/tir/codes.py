@@ -5,8 +5,10 @@ A code is a number in two's complement (decoded by shifts) or the index of a tab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +33,37 @@ class Decoder:
         """The parameter of a micro-kernel that decodes."""
         return "" if self.signed else "const int16_t *table, "
 
-    @property
-    def argument(self) -> str:
-        return "" if self.signed else "table, "
+    def arguments(self, count: int, dtype: str) -> list[Any]:
+        """The TIR buffers, as parameters of a function, of ``count`` elements of packed codes and of
+        the table."""
+        from tvm.tirx.script import builder as T
+
+        found = [T.arg("codes", T.Buffer((count,), dtype))]
+        return found if self.signed else [*found, self.table_argument()]
+
+    def table_argument(self) -> Any:
+        from tvm.tirx.script import builder as T
+
+        return T.arg("table", T.Buffer((1 << self.bits,), "int16"))
+
+    def source(self, buffers: Sequence[Any], at: Any, channel: Any) -> tuple[Any, ...]:
+        """What ``micro_kernel`` takes before its result, for the codes that begin at an index; they
+        are those of output channels from ``channel`` on."""
+        del channel
+        from tvm.tirx.script import builder as T
+
+        return tuple(T.address_of(b[at if i == 0 else 0]) for i, b in enumerate(buffers))
+
+    def element_source(self, buffers: Sequence[Any], channel: Any) -> tuple[Any, ...]:
+        """The codes, the channel and the table of a micro-kernel that reads single codes."""
+        from tvm.tirx.script import builder as T
+
+        codes, *tables = (T.address_of(b[0]) for b in buffers)
+        return (codes, channel, *tables)
+
+    def constants(self, packed: Array, book: CodeBook) -> tuple[Array, ...]:
+        """What ``arguments`` stand for."""
+        return (packed,) if self.signed else (packed, book.values)
 
     @property
     def period(self) -> int:
@@ -84,6 +114,15 @@ class Decoder:
     def decoded_bytes(self, count: int) -> int:
         """Scratch bytes that ``micro_kernel`` writes."""
         return 2 * -(-count // self.period) * self.period
+
+    @property
+    def codes(self) -> str:
+        """The parameter of a micro-kernel that reads single codes."""
+        return "const uint8_t *codes, "
+
+    def begin(self, taps: int) -> str:
+        """C that sets ``bit`` to the first code of ``channel``, for ``element``."""
+        return f"uint32_t bit = (uint32_t)channel * {taps * self.bits}u;"
 
     def element(self) -> str:
         """C that sets ``v`` to the code at bit ``bit`` of the bytes ``codes`` and moves ``bit``.
