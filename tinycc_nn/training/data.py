@@ -76,6 +76,13 @@ class ArrayData(TrainingData):
         for step in range(self.steps(size)):
             yield self._all.part(shuffled[step * size : (step + 1) * size])
 
+    def split(self, fraction: float, seed: int) -> tuple[ArrayData, Batch]:
+        """A random part of the samples, at least one, apart from the others."""
+        count = min(self.samples - 1, max(1, round(fraction * self.samples)))
+        which = np.random.default_rng([seed, 1 << 20]).permutation(self.samples)
+        rest, apart = self._all.part(np.sort(which[count:])), self._all.part(which[:count])
+        return ArrayData(Dataset(rest.inputs, rest.labels), self.source), apart
+
     def digest(self) -> str:
         return _digest([self._all])
 

@@ -1,0 +1,55 @@
+"""What the training passes share: their options, and the way into torch, which is imported late."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tinycc_nn.data import Dataset
+from tinycc_nn.diagnostics import TinyccError
+from tinycc_nn.ir.graph import Graph
+from tinycc_nn.ir.types import I8
+from tinycc_nn.pipeline import Context, Pass
+from tinycc_nn.training.data import ArrayData
+from tinycc_nn.training.settings import Settings
+
+if TYPE_CHECKING:
+    from tinycc_nn.training.run import Surroundings
+
+
+@dataclass(frozen=True)
+class TrainingPass(Settings, Pass):
+    """A pass that changes parameters only, by training."""
+
+    keeps_values: ClassVar[bool] = False
+    reads_calibration: ClassVar[bool] = True
+    reads_history: ClassVar[bool] = True
+    needs_torch: ClassVar[bool] = True
+
+
+def surroundings(context: Context, who: str) -> Surroundings:
+    """What the training loop needs of the context; without training data the calibration
+    samples, unlabelled, take its place. TinyccError where there are none either."""
+    from tinycc_nn.training.run import Surroundings
+
+    data = context.training
+    if data is None:
+        if not context.calibration:
+            hint = "give some with --train; --calib will do, since labels are not needed"
+            raise TinyccError(f"the pass {who} needs samples to train on", hint=hint)
+        data = ArrayData(Dataset(context.calibration), "the calibration data")
+    return Surroundings(
+        data,
+        context.calibration,
+        [stage.graph for stage in context.history],
+        context.watcher,
+        context.checkpoints,
+    )
+
+
+def has_int8_layers(graph: Graph) -> bool:
+    """Whether any layer computes on int8."""
+    return any(
+        op.type.dtype == I8 and op.name in ("conv2d", "conv2d_transpose", "dense")
+        for op in graph.ops
+    )

@@ -1,0 +1,41 @@
+"""
+finetune: train the weights of a float network a little more, on labelled samples.
+
+    %w = const @w#1 : f32[64,1,1,64]             %w = const @w#2 : f32[64,1,1,64]
+    %y = conv2d %x, %w, %b                   ->  %y = conv2d %x, %w, %b'
+
+After prune-channels, prune-weights, low-rank and others it makes up for what they took. The
+structure stays: weights that are exactly zero stay zero, factors stay factors, a constant that two
+layers share is one parameter. Without labels a network that reconstructs its input is trained to do
+that. batch_norm computes with the statistics of each batch and averages them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinycc_nn.diagnostics import TinyccError
+from tinycc_nn.ir.graph import Graph
+from tinycc_nn.passes._training import TrainingPass, has_int8_layers, surroundings
+from tinycc_nn.pipeline import Context
+
+
+@dataclass(frozen=True)
+class Finetune(TrainingPass):
+    needs_training: ClassVar[bool] = True
+
+    def apply(self, graph: Graph, context: Context) -> None:
+        from tinycc_nn.training.losses import Head, LabelLoss
+        from tinycc_nn.training.network import Freedom
+        from tinycc_nn.training.objective import Supervised
+        from tinycc_nn.training.run import train_graph
+
+        if has_int8_layers(graph):
+            hint = "finetune goes in front of quantize; qat trains int8 layers"
+            raise TinyccError("finetune: the network is quantized", hint=hint)
+        around = surroundings(context, self.name())
+        loss = LabelLoss(Head.of(graph))
+        loss.check(graph, around.data, self.name())
+        freedom = Freedom(keep_zeros=self.keep_zeros)
+        train_graph(graph, str(self), self, freedom, lambda _: Supervised(loss), around)

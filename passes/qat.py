@@ -1,0 +1,56 @@
+"""
+qat: train an int8 network, its weights int8 or codes, as it will compute.
+
+    %w = const @w#1 : i4[64,1,1,64] q(@s#1, 0, axis=0)      %w = const @w#2 : i4[...] q(@s#2, 0, axis=0)
+    %y = conv2d %x, %w, %b : i8[...] q(0.02, -128)       -> %y = conv2d %x, %w, %b' : i8[...] q(0.019, -128)
+
+Forward passes compute the integers of the interpreter, backward passes skip the roundings
+(straight-through). Weights start from what they were before they were rounded, where the pipeline
+knows it; every weight format keeps its codes, shared weights stay shared, biases are int32 at the new
+scales. batch norms are folded by then. `steps` are the scales of weights, `ranges` those of
+activations; those of inputs and outputs stay.
+
+Sources: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-
+Arithmetic-Only Inference", 2018; Esser et al., "Learned Step Size Quantization", 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from tinycc_nn.diagnostics import TinyccError
+from tinycc_nn.ir.graph import Graph
+from tinycc_nn.passes._training import TrainingPass, has_int8_layers, surroundings
+from tinycc_nn.pipeline import Context, option
+
+
+@dataclass(frozen=True)
+class Qat(TrainingPass):
+    needs_training: ClassVar[bool] = True
+
+    steps: Literal["learned", "calibrated"] = option(
+        "learned", "scales of weights change with training, or stay"
+    )
+    ranges: Literal["learned", "calibrated"] = option(
+        "learned", "scales of activations change with training, or stay"
+    )
+
+    def apply(self, graph: Graph, context: Context) -> None:
+        from tinycc_nn.training.losses import Head, LabelLoss
+        from tinycc_nn.training.network import Freedom
+        from tinycc_nn.training.objective import Supervised
+        from tinycc_nn.training.run import train_graph
+
+        if not has_int8_layers(graph):
+            hint = "put it after quantize, or after quantize-weights"
+            raise TinyccError("qat: there is no int8 layer to train", hint=hint)
+        around = surroundings(context, self.name())
+        loss = LabelLoss(Head.of(graph))
+        loss.check(graph, around.data, self.name())
+        freedom = Freedom(
+            steps=self.steps == "learned",
+            ranges=self.ranges == "learned",
+            keep_zeros=self.keep_zeros,
+        )
+        train_graph(graph, str(self), self, freedom, lambda _: Supervised(loss), around)

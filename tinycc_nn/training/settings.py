@@ -1,0 +1,55 @@
+"""How long and how fast to train: the options that the training passes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tinycc_nn.options import option
+
+
+@dataclass(frozen=True)
+class Settings:
+    epochs: int = option(10, "how often to go through the training data", choices=(5, 10, 20))
+    minutes: float = option(0.0, "train so long instead, of wall clock; 0: by epochs")
+    lr: float = option(0.001, "largest step, in units of a channel's typical weight")
+    batch: int = option(128, "samples of a step")
+    optimizer: Literal["adam", "sgd"] = option("adam", "adam, or sgd with a momentum of 0.9")
+    schedule: Literal["cosine", "linear", "constant"] = option(
+        "cosine", "how the step falls to 0 until the end"
+    )
+    warmup: float = option(0.05, "share of the training in which the step grows from 0")
+    weight_decay: float = option(0.0, "of the weights by each step, times lr")
+    crop: int = option(0, "shift images by up to so many pixels, edges mirrored")
+    flip: bool = option(False, "mirror half of the images left to right")
+    shift: int = option(0, "shift features by up to so many rows, edges repeated")
+    noise: float = option(0.0, "normal noise, in standard deviations of the samples")
+    mask: int = option(0, "cover up to so many rows and columns of features with their mean")
+    holdout: float = option(
+        0.0, "share of the samples to judge each epoch by instead of training; the best one stays"
+    )
+    keep_zeros: bool = option(True, "weights that were pruned to exactly zero stay zero")
+    seed: int = option(0, "of the order of samples and of augmentation")
+    threads: int = option(0, "of torch; 0: one for each core. Results depend on it")
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        for name in (
+            "minutes",
+            "weight_decay",
+            "crop",
+            "shift",
+            "noise",
+            "mask",
+            "threads",
+            "seed",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+        if not 0 < self.lr < 10:
+            raise ValueError("lr must be above 0 and below 10")
+        for name in ("warmup", "holdout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in 0..1, below 1")
