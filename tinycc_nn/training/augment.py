@@ -1,5 +1,8 @@
 """Variations of samples that keep what they show: float32 [n, ..., rows, columns, channels].
 
+Samples come in the layout of the network's input, which may be channels-first: then the axis of
+channels is the shorter one.
+
 Sources: He et al., "Deep Residual Learning", 2016 (crop and flip); Park et al., "SpecAugment",
 2019 (masks).
 """
@@ -20,15 +23,31 @@ def check_augmentation(settings: Settings, v: Value) -> None:
     if asked and (v.type.rank < 3 or (not v.type.dtype.is_float and v.type.quant is None)):
         hint = "they need [..., rows, columns, channels]"
         raise TinyccError(f"{', '.join(asked)} don't fit the input {v} {v.type}", hint=hint)
-    rows, columns = v.type.shape[-3:-1] if v.type.rank >= 3 else (1, 1)
+    rows, columns = _image(v.type.shape) if v.type.rank >= 3 else (1, 1)
     most = {"crop": min(rows, columns) - 1, "shift": rows - 1, "mask": min(rows, columns) - 1}
     for name, bound in most.items():
         if getattr(settings, name) > max(bound, 0):
             raise TinyccError(f"{name}={getattr(settings, name)} of {rows} rows, {columns} columns")
 
 
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    return len(shape) >= 4 and shape[-3] < shape[-1] and shape[-3] < shape[-2]
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns."""
+    first, second = (-2, -1) if _channels_first(shape) else (-3, -2)
+    return shape[first], shape[second]
+
+
 def augmented(x: Array, settings: Settings, random: np.random.Generator) -> Array:
     """Samples varied as the settings say; the same array if they say nothing."""
+    if _channels_first(x.shape[1:]):
+        return np.moveaxis(_varied(np.moveaxis(x, -3, -1), settings, random), -1, -3)
+    return _varied(x, settings, random)
+
+
+def _varied(x: Array, settings: Settings, random: np.random.Generator) -> Array:
     if settings.flip:
         x = _flipped(x, random)
     if settings.crop:
