@@ -1,24 +1,29 @@
 """Which number format for weights, and how many bits?
 
-For keyword spotting, image classification and anomaly detection: accuracy in percent (mean squared
-error for anomaly detection) in the interpreter, with one scale for each channel and one for each
-tensor, beside the bytes of packed weights and tables; and cycles on the emulated Cortex-M4 for some.
-Activations are int8, calibrated on at most 250 samples; nothing is trained. Writes
-results/formats.md.
+For keyword spotting, image classification and anomaly detection on the Cortex-M4: accuracy in percent
+(mean squared error for anomaly detection) in the interpreter, with one scale for each channel and one
+for each tensor, bytes of weights, flash, cycles. Activations are int8, calibrated on at most 250
+unlabelled samples; nothing is trained. Also what it costs to decode a weight.
+
+Each row is kept in results/formats.jsonl as soon as it is measured, so that the benchmark may be
+stopped, or told to stop after --seconds, and run again. Writes results/formats.md.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import json
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from format_costs import COSTS, cost
+from format_tables import document
 from networks import Network, networks
 from quantization import Case, cases
-from rich.console import Console
 
 from tinycc_nn.data import DataSpec
 from tinycc_nn.driver import compile_model
@@ -27,68 +32,73 @@ from tinycc_nn.models import Model
 from tinycc_nn.pipeline import Context
 from tinycc_nn.pipeline_text import parse_pipeline
 from tinycc_nn.reference import run
-from tinycc_nn.report import Report
 from tinycc_nn.request import Request
 from tinycc_nn.target import Target
 
 HERE = Path(__file__).parent
-NETWORKS = ("KWS, %", "IC, %", "AD, squared error")
 INTEGERS = ("fixed<8,0>", "i7", "i6", "i5", "i4", "i3", "i2")
 POSITS = tuple(f"posit<{n},{es}>" for n in (8, 7, 6, 5, 4) for es in (0, 1, 2))
-SHARED = tuple(f"book<{2**n}>" for n in (7, 6, 5, 4, 3, 2))
-FORMATS = (*INTEGERS, *POSITS, *SHARED, "ternary", "binary")
-OPTIMIZED = ("i7", "i6", "i5", "i4", "i3", "posit<6,0>", "posit<5,0>", "posit<5,1>", "posit<4,0>")
+SHARED = ("book<128>", "book<64>", "book<32>", "book<16>", "book<8>", "book<4>")
+OTHERS = ("ternary", "binary", "hashed<1024>", "hashed<4096>")
+FORMATS = (*INTEGERS, *POSITS, *SHARED, *OTHERS)
 MIXED = ("auto:6", "auto:5", "auto:4", "auto:3")
-MEASURED = (None, "i4", "i5", "posit<5,1>", "posit<8,0>", "ternary")
+SETTINGS = ("channel optimized", "tensor optimized", "channel nearest")
+MEASURED = (
+    "float32", "int8", *INTEGERS, "posit<8,0>", "posit<6,0>", "posit<5,0>", "posit<5,1>",
+    "posit<4,0>", "book<64>", "book<16>", "ternary", "binary", "hashed<1024>", "auto:5", "auto:4",
+)  # fmt: skip
+FINE = "weight_bits=12, weights=per-channel"
 
 
 @dataclass(frozen=True)
-class Score:
-    """Accuracy in percent or mean squared error; bytes of packed weights with their tables."""
+class Task:
+    """What a row says, and how it is measured."""
 
-    value: float
-    nbytes: int
+    kind: str
+    network: str
+    format: str
+    setting: str
+    measure: Callable[[], dict[str, float]]
 
-    def __str__(self) -> str:
-        digits = 2 if self.value > 10 else 4
-        return f"{self.value:.{digits}f} ({self.nbytes:,})"
+    @property
+    def key(self) -> str:
+        return " | ".join((self.kind, self.network, self.format, self.setting))
 
 
 class Bench:
     """The networks with their weights in 12 bits, ready to be rounded to any format."""
 
     def __init__(self, data: Path, samples: int) -> None:
-        self.cases = {k: shortened(c, samples) for k, c in cases(data).items()}
+        self.data, self.samples = data, samples
+
+    @cache  # noqa: B019
+    def case(self, network: str) -> Case:
+        found = {k.split(",")[0].lower(): c for k, c in cases(self.data).items()}[network]
+        labels = None if found.labels is None else found.labels[: self.samples]
+        return replace(found, x=found.x[: self.samples], labels=labels)
 
     @cache  # noqa: B019
     def source(self, network: str) -> Graph:
-        return self.after(network, self.cases[network].graph, f"quantize{{{FINE}}}")
+        return self.after(network, self.case(network).graph, f"quantize{{{FINE}}}")
 
     def after(self, network: str, g: Graph, pipeline: str) -> Graph:
-        case = self.cases[network]
+        case = self.case(network)
         for p in parse_pipeline(pipeline):
             g = p(g, Context({case.graph.inputs[0].name: case.calib}))
         return g
 
-    def score(self, network: str, options: str) -> Score:
-        """After quantize-weights with these options."""
+    def score(self, network: str, text: str, setting: str) -> dict[str, float]:
+        """Accuracy or error, and bytes of weights, in a format."""
+        case = self.case(network)
+        if text == "float32":
+            return {"score": evaluate(case, case.graph), "bytes": 4 * weights(case.graph)}
+        if text == "int8":
+            g = self.after(network, case.graph, "quantize")
+            return {"score": evaluate(case, g), "bytes": weight_bytes(g)}
+        granularity, rounding = setting.split()
+        options = f'format="{text}", granularity={granularity}, rounding={rounding}'
         g = self.after(network, self.source(network), f"quantize-weights{{{options}}}")
-        return Score(evaluate(self.cases[network], g), weight_bytes(g))
-
-    def before(self, network: str) -> tuple[float, Score]:
-        """float32 and int8."""
-        case = self.cases[network]
-        g = self.after(network, case.graph, "quantize")
-        return evaluate(case, case.graph), Score(evaluate(case, g), weight_bytes(g))
-
-
-def shortened(case: Case, samples: int) -> Case:
-    """With at most so many samples that are scored."""
-    labels = None if case.labels is None else case.labels[:samples]
-    return replace(case, x=case.x[:samples], labels=labels)
-
-
-FINE = "weight_bits=12, weights=per-channel"
+        return {"score": evaluate(case, g), "bytes": weight_bytes(g)}
 
 
 def evaluate(case: Case, g: Graph) -> float:
@@ -99,6 +109,11 @@ def evaluate(case: Case, g: Graph) -> float:
     return float(100 * np.mean(y.argmax(axis=1) == case.labels))
 
 
+def weights(g: Graph) -> int:
+    """Number of weights."""
+    return sum(op.operands[1].type.size for op in g.ops if op.name in ("conv2d", "dense"))
+
+
 def weight_bytes(g: Graph) -> int:
     """Packed weights, and each table once."""
     types = {op.operands[1] for op in g.ops if op.name in ("conv2d", "dense")}
@@ -107,68 +122,57 @@ def weight_bytes(g: Graph) -> int:
     return sum(v.type.nbytes for v in types) + extra
 
 
-def table(title: str, columns: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    """A table in Markdown; its rows are printed as they come."""
-    console = Console(width=200, highlight=False)
-    lines = [f"## {title}", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    console.print("\n".join(lines))
-    for cells in rows:
-        lines.append(f"| {' | '.join(cells)} |")
-        console.print(lines[-1])
-    return "\n".join(lines) + "\n"
-
-
-def baseline(bench: Bench) -> Iterator[Sequence[str]]:
-    for network in NETWORKS:
-        real, int8 = bench.before(network)
-        fine = evaluate(bench.cases[network], bench.source(network))
-        yield network, f"{real:.4f}", str(int8), f"{fine:.4f}"
-
-
-def by_format(
-    bench: Bench, formats: Sequence[str], rounding: str, granularities: Sequence[str]
-) -> Iterator[Sequence[str]]:
-    for text in formats:
-        yield (
-            text,
-            *(
-                str(bench.score(n, f'format="{text}", granularity={g}, rounding={rounding}'))
-                for n in NETWORKS
-                for g in granularities
-            ),
-        )
-
-
-def by_cycles(data: Path) -> Iterator[Sequence[str]]:
-    for network in networks(data)[:3]:
-        yield row(network, "float32", compiled(network, None, "float32"))
-        for text in MEASURED:
-            yield row(network, text or "int8", compiled(network, text, None))
-
-
-def compiled(network: Network, weights: str | None, dtype: str | None) -> Report:
-    """The report for the Cortex-M4 at -O2."""
-    calib = None if network.calib is None or dtype == "float32" else DataSpec.parse(network.calib)
+def measured(network: Network, text: str) -> dict[str, float]:
+    """Flash and cycles on the Cortex-M4 at -O2, and what differs from the interpreter."""
+    real = text == "float32"
     request = Request(
         Model.read(str(network.model)),
         network.name,
         Target.for_cpu("cortex-m4"),
-        dtype=dtype,
-        weights=weights,
-        calib=calib,
-        compared=4,
+        dtype="float32" if real else None,
+        weights=None if text in ("float32", "int8") else text,
+        calib=DataSpec.parse(network.calib) if network.calib and not real else None,
+        compared=2,
     )
-    return compile_model(request).report
-
-
-def row(network: Network, text: str, report: Report) -> Sequence[str]:
-    m, bits = report.metrics, report.bit_exact
+    m = (report := compile_model(request).report).metrics
+    bits = report.bit_exact
+    assert m.flash_bytes is not None and m.cycles is not None and bits is not None
     constants = sum(layer.constant_bytes for layer in report.layers)
-    assert bits is not None
-    return (
-        network.name, text, f"{m.cycles:,}", f"{m.flash_bytes:,}", f"{constants:,}",
-        f"{m.arena_bytes:,}", f"{bits.mismatches} of {bits.samples} differ",
-    )  # fmt: skip
+    return {
+        "flash": m.flash_bytes, "cycles": m.cycles, "arena": m.arena_bytes,
+        "constants": constants, "differ": bits.mismatches,
+    }  # fmt: skip
+
+
+def tasks(bench: Bench) -> Iterator[Task]:
+    """In the order in which they are most wanted."""
+    found = {n.name: n for n in networks(bench.data)[:3]}
+    order = [(text, setting) for text in ("float32", "int8") for setting in SETTINGS[:1]]
+    order += [(text, SETTINGS[0]) for text in MIXED]
+    order += [(text, setting) for setting in SETTINGS for text in FORMATS]
+    for text, layer in COSTS:
+        yield Task("cost", layer, text, "", lambda t=text, x=layer: cost(t, x))  # type: ignore[misc]
+    for text in MEASURED:
+        for name, n in found.items():
+            yield Task("cycles", name, text, "-O2", lambda n=n, t=text: measured(n, t))  # type: ignore[misc]
+    for text, setting in order:
+        for name in found:
+            yield Task(
+                "score", name, text, setting,
+                lambda n=name, t=text, s=setting: bench.score(n, t, s),  # type: ignore[misc]
+            )  # fmt: skip
+
+
+def kept(file: Path) -> dict[str, dict[str, float]]:
+    """The rows that are measured, by key; a line that was cut off is left out."""
+    rows = {}
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[row["key"]] = row["values"]
+    return rows
 
 
 def main() -> None:
@@ -176,39 +180,29 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with models/ and data/")
     parser.add_argument("-o", type=Path, default=HERE / "results" / "formats.md")
     parser.add_argument("--samples", type=int, default=2000, help="that are scored, at most")
-    parser.add_argument("--no-cycles", action="store_true", help="only accuracy and bytes")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
+    parser.add_argument("--fresh", action="store_true", help="forget the rows of earlier runs")
     given = parser.parse_args()
-    bench, grains = Bench(given.data, given.samples), ("channel", "tensor")
-    both = ["format", *(f"{n.split(',')[0]} per {g}" for n in NETWORKS for g in grains)]
-    single = ["format", *NETWORKS]
-    parts = [
-        table(
-            "Before: float32, int8 (bytes of weights), weights in 12 bits",
-            ("network", "float32", "int8", "12 bits"),
-            baseline(bench),
-        ),
-        table(
-            "Rounding optimized on calibration data, one scale for each channel (bytes)",
-            single,
-            by_format(bench, (*OPTIMIZED, *MIXED), "optimized", ("channel",)),
-        ),
-        table(
-            "Every format, each weight to the nearest code (bytes of weights)",
-            both,
-            by_format(bench, FORMATS, "nearest", grains),
-        ),
-    ]
-    if not given.no_cycles:
-        parts.append(
-            table(
-                "Cycles on the Cortex-M4, -O2",
-                ("network", "weights", "cycles", "flash", "constants", "arena", "bits"),
-                by_cycles(given.data),
-            )
-        )
-    given.o.parent.mkdir(exist_ok=True)
-    head = f"# Number formats of weights\n\nScored on at most {given.samples} samples.\n\n"
-    given.o.write_text(head + "\n".join(parts))
+    file = given.o.with_suffix(".jsonl")
+    if given.fresh:
+        file.unlink(missing_ok=True)
+    rows, start = kept(file), time.monotonic()
+    wanted = list(tasks(Bench(given.data, given.samples)))
+    for i, task in enumerate(wanted):
+        if task.key in rows:
+            continue
+        if time.monotonic() - start > given.seconds:
+            print(f"{len(wanted) - i} rows at most are left: run it again", flush=True)
+            break
+        try:
+            rows[task.key] = task.measure()
+        except KeyboardInterrupt:
+            print("stopped: the rows so far are kept", flush=True)
+            break
+        with file.open("a") as f:
+            f.write(json.dumps({"key": task.key, "values": rows[task.key]}) + "\n")
+        print(f"{i + 1}/{len(wanted)} {task.key}: {rows[task.key]}", flush=True)
+    given.o.write_text(document(rows, given.samples))
 
 
 if __name__ == "__main__":
