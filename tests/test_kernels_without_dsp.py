@@ -111,7 +111,13 @@ def test_on_the_host(layers: list[Layer]) -> None:
 
 @needs_gcc
 @pytest.mark.parametrize(
-    ("cpu", "level"), [("cortex-m0plus", "-O2"), ("cortex-m0plus", "-O0"), ("cortex-m3", "-O2")]
+    ("cpu", "level"),
+    [
+        ("cortex-m0plus", "-O2"),
+        ("cortex-m0plus", "-O0"),
+        ("cortex-m0plus", "-Os"),
+        ("cortex-m3", "-O2"),
+    ],
 )
 @settings(max_examples=5, deadline=None)
 @given(layers=layer_lists)

@@ -29,7 +29,11 @@ OFFSET = 128
 LARGEST_DEPTH = 2**31 // 255**2
 """Products whose sum is below 2^31."""
 
-ARMV6M = "#if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)"
+ARMV6M = (
+    "#if (defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)) && !defined(__OPTIMIZE_SIZE__)"
+)
+"""GCC has no high registers for Thumb-1 when it optimizes for size."""
+
 _HEAD = 8
 """Bytes of what the sums of a pixel start from, before the staged inputs."""
 
