@@ -109,7 +109,12 @@ def test_a_transposed_convolution() -> None:
     x = graph.add_input("x", TensorType(F32, (1, 4, 3, 4)))
     w = graph.constant("w", random.standard_normal((6, 3, 2, 2)).astype(np.float32))
     b = graph.constant("b", random.standard_normal(6).astype(np.float32))
-    attrs: dict[str, Attr] = {"stride": (2, 1), "pad": (1, 0, 0, 1), "groups": 2, "output_pad": (1, 0)}
+    attrs: dict[str, Attr] = {
+        "stride": (2, 1),
+        "pad": (1, 0, 0, 1),
+        "groups": 2,
+        "output_pad": (1, 0),
+    }
     graph.outputs = [emit(graph, "conv2d_transpose", [x, w, b], attrs)]
     check_equal(graph, samples(graph))
 

@@ -143,6 +143,16 @@ def test_book_entries_are_the_only_weights(net: Digits) -> None:
     assert all(w.max() < 5 for w in weights(after) if w.dtype == np.uint8)
 
 
+def test_hashed_weights_learn_their_entries(net: Digits) -> None:
+    hashed, recorder = TERNARY.replace("ternary", '"hashed<256>"'), Recorder(Watcher())
+    before = net.after(hashed)
+    after = net.after(f"{hashed}, qat{{{QUICK}}}", net.context(watcher=recorder))
+    (curve,) = recorder.curves
+    assert curve.points[-1].loss < 0.9 * curve.points[0].loss
+    for old, new in zip(weights(before), weights(after), strict=True):
+        assert np.array_equal(old, new)
+
+
 def test_distill_needs_no_labels(net: Digits) -> None:
     context = Context({net.name: net.x})
     before = net.after(TERNARY, context)

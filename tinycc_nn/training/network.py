@@ -21,7 +21,14 @@ from tinycc_nn.training.past import before_rounding
 from tinycc_nn.training.scales import Scales
 from tinycc_nn.training.straight_through import rounded
 from tinycc_nn.training.tensors import Tensor, to_array, to_tensor
-from tinycc_nn.training.weights import CodedWeight, FloatParameter, is_coded, is_float, magnitude
+from tinycc_nn.training.weights import (
+    CodedWeight,
+    FloatParameter,
+    HashedWeight,
+    is_coded,
+    is_float,
+    magnitude,
+)
 
 LEAST_MULTIPLIER = 2.0 ** (MULTIPLIER_BITS - 32)
 MOMENTUM = 0.1
@@ -76,6 +83,7 @@ class Network:
 
     def _add_layer(self, op: Op, stages: Sequence[Graph]) -> None:
         v = op.operands[1]
+        _check_types(op)
         if any(w.constant is None for w in op.operands[1:]):
             raise _untrainable(op, "its weights are not constants")
         if v not in self._weights:
@@ -84,6 +92,9 @@ class Network:
                 self._weights[v] = FloatParameter(
                     v, masked=keep, per_channel=True, device=self.device
                 )
+            elif is_coded(v) and v.type.dtype.name == "hashed":
+                learn = self._freedom.train and self._freedom.steps
+                self._weights[v] = HashedWeight(v, learn=learn, device=self.device)
             elif is_coded(v):
                 w, zeros = before_rounding(v, stages if self._freedom.train else ())
                 zeros &= self._freedom.keep_zeros
@@ -253,15 +264,16 @@ class Network:
             raise TinyccError(f"the sums of {op.result} may exceed 32 bits after training", op.loc)
 
     def _write_weight(self, v: Value, w: FloatParameter | CodedWeight) -> None:
-        quant = None
+        quant, dtype = None, v.type.dtype
         if isinstance(w, FloatParameter):
             array = w.array()
         else:
-            array, quant = w.stored()
-        if v.constant is not None and np.array_equal(array, v.constant) and quant == v.type.quant:
+            (array, quant), dtype = w.stored(), w.dtype()
+        same = v.constant is not None and np.array_equal(array, v.constant)
+        if same and quant == v.type.quant and dtype == v.type.dtype:
             return
         name = v.name.rstrip("'")
-        new = self.graph.constant(name, array, quant, dtype=v.type.dtype, before=v.owner)
+        new = self.graph.constant(name, array, quant, dtype=dtype, before=v.owner)
         for op, i in tuple(v.uses):
             self.graph.set_operand(op, i, new)
 
@@ -298,9 +310,16 @@ def _check(op: Op) -> None:
         raise _untrainable(op, "it has a constant operand: run fuse-qdq first")
     if op.name in ("quantize", "dequantize"):
         return
+    _check_types(op)
     known = FLOAT if op.type.dtype == F32 or op.name in MOVES else INT8
     if op.name not in known:
         raise _untrainable(op, f"there is no gradient of {op.name} on {op.type.dtype}")
+
+
+def _check_types(op: Op) -> None:
+    others = {v.type.dtype for v in (*op.operands, op.result) if v.constant is None} - {F32, I8}
+    if others:
+        raise _untrainable(op, f"there is no gradient of {', '.join(map(str, others))}")
 
 
 def _check_range(op: Op) -> None:

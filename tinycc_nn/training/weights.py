@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from tinycc_nn.ir.graph import Value
-from tinycc_nn.ir.types import F32, I8, Array, Blob, Quant
+from tinycc_nn.ir.types import F32, I8, Array, Blob, DType, Quant
 from tinycc_nn.numeric.codes import CodeBook
 from tinycc_nn.quantization.coding import codes_of
-from tinycc_nn.training.straight_through import replaced
+from tinycc_nn.training.straight_through import replaced, rounded
 from tinycc_nn.training.tensors import Tensor, to_array, to_tensor
 
 INT8_MOST = 127
@@ -69,7 +69,7 @@ class CodedWeight:
 
     def __init__(self, v: Value, w: Array, zeros: Array, *, learn: bool, device: str) -> None:
         assert v.type.quant is not None
-        self.value, self._dtype = v, v.type.dtype
+        self.value = v
         self._book: CodeBook | None = v.type.dtype.book
         unit = magnitude(w)
         self._unit = to_tensor(unit).to(device)
@@ -112,15 +112,59 @@ class CodedWeight:
             return torch.round(u)
         return self._values[torch.bucketize(u, self._between)]
 
+    def dtype(self) -> DType:
+        """The element type to be stored."""
+        return self.value.type.dtype
+
+    def stored_codes(self) -> Array:
+        """int8, or codes."""
+        integers = np.rint(to_array(self.integers())).astype(np.int64)
+        return integers.astype(np.int8) if self._book is None else codes_of(self._book, integers)
+
     def stored(self) -> tuple[Array, Quant]:
         """The constant as stored and its quantization."""
-        integers = np.rint(to_array(self.integers())).astype(np.int64)
-        array = integers.astype(np.int8) if self._book is None else codes_of(self._book, integers)
+        array = self.stored_codes()
         scale, old = to_array(self.scale), self.value.type.quant
         assert old is not None
         if isinstance(old.scale, float):
             return array, Quant(float(scale[0]), old.zero)
         return array, Quant(Blob(old.scale.name, scale.astype(np.float32)), old.zero, old.axis)
+
+
+class HashedWeight(CodedWeight):
+    """Weights whose codes follow from their position: the entries of the table are trained, each by
+    all weights that have it."""
+
+    def __init__(self, v: Value, *, learn: bool, device: str) -> None:
+        assert v.constant is not None
+        shape = v.type.shape
+        nothing = np.zeros(shape, np.float32)
+        super().__init__(v, nothing, np.zeros(shape, np.bool_), learn=learn, device=device)
+        assert self._book is not None
+        entries = self._book.values.astype(np.float32)
+        self._unit = to_tensor(magnitude(entries[None])[0]).to(device)
+        self.latent = (to_tensor(entries).to(device) / self._unit).requires_grad_()
+        self._codes = to_tensor(v.constant.astype(np.int64)).to(device)
+        self._most = float(np.iinfo(np.int16).max)
+
+    def _entries(self) -> Tensor:
+        """float32[k], integers."""
+        return rounded((self.latent * self._unit).clamp(-self._most, self._most))
+
+    def integers(self) -> Tensor:
+        return self._entries()[self._codes]
+
+    def dtype(self) -> DType:
+        entries = np.rint(to_array(self._entries())).astype(np.int16)
+        old = self.value.type.dtype
+        (blob,) = old.params
+        assert isinstance(blob, Blob)
+        same = np.array_equal(entries, blob.array)
+        return old if same else DType.of_parts(old.name, (Blob(blob.name, entries),))
+
+    def stored_codes(self) -> Array:
+        assert self.value.constant is not None
+        return self.value.constant
 
 
 def is_coded(v: Value) -> bool:
