@@ -1,0 +1,243 @@
+"""What is training after compression worth?
+
+Image classification (CIFAR-10) is trained on train_x, 20,000 images, and judged on val, 2,000 others
+that no training sees; keyword spotting learns from its own float network on the first 250 samples,
+without their labels, and is judged on the last 250. Accuracy is that of the generated C, bit for bit
+the interpreter's; cycles are of the emulated Cortex-M4 at -O2. "minutes" is the whole compilation, the
+training in it, on one thread of a shared machine. The float networks have 87.25 % and 90.40 %.
+
+Each row is a pipeline of benchmarks/pipelines and is kept in results/training.jsonl as soon as it is
+measured; trainings go on where they were. So the benchmark may be stopped, or told to stop after
+--minutes, and run again. Writes results/training.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinycc_nn.data import DataSpec
+from tinycc_nn.diagnostics import TinyccError
+from tinycc_nn.driver import compile_model
+from tinycc_nn.models import Model
+from tinycc_nn.report import Report
+from tinycc_nn.request import Request
+from tinycc_nn.target import Target
+
+HERE = Path(__file__).parent
+PIPELINES = HERE / "pipelines"
+Values = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pipeline, and what it answers; `goal` is the least accuracy wanted, in percent."""
+
+    pipeline: str
+    says: str
+    goal: float | None = None
+
+    @property
+    def network(self) -> str:
+        return "kws" if self.pipeline.startswith("kws") else "ic"
+
+    @property
+    def text(self) -> str:
+        return " ".join((PIPELINES / f"{self.pipeline}.txt").read_text().split())
+
+
+GOALS = (
+    Row("ic-int8", "int8, nothing trained"),
+    Row("ic-i4", "weights of 4 bits", 85.75),
+    Row("ic-posit-5-0", "weights as posit<5,0>", 86.55),
+    Row("ic-posit-5-1", "weights as posit<5,1>", 86.55),
+    Row("ic-pruned-50", "half of the MACs removed", 86.25),
+    Row("ic-ternary", "ternary weights but in the first and the last layer", 82.25),
+    Row("ic-pruned-70", "70 % of the MACs removed", 84.75),
+)
+KWS = (
+    Row("kws-int8", "int8, nothing trained"),
+    Row("kws-half", "half of the MACs removed, 250 unlabelled samples", 88.90),
+)
+WORTH = (
+    Row("worth-i4-none", "4 bits: rounded on calibration data only"),
+    Row("worth-i4-qat", "4 bits: qat on labels"),
+    Row("worth-i4-distill", "4 bits: distilled from the original"),
+    Row("worth-i4-teacher-int8", "4 bits: distilled from the network of 12 bits"),
+    Row("worth-p60-none", "60 % pruned: fitted on calibration data only"),
+    Row("worth-p60-finetune", "60 % pruned: fine-tuned on labels, then int8"),
+    Row("worth-p60-distill", "60 % pruned: distilled from the original, then int8"),
+    Row("worth-p60-int8-distill", "60 % pruned: int8, then distilled as int8"),
+    Row("worth-p60-distill-then-qat", "60 % pruned: distilled, int8, then one epoch of qat"),
+    Row("worth-p60-teacher-pruned", "60 % pruned in two steps, the first one teaches the second"),
+)
+ORDERS = (
+    Row("order-pqd", "prune, quantize, distil"),
+    Row("order-pdq", "prune, distil, quantize"),
+    Row("order-qpd", "quantize, prune, distil"),
+    Row("order-qdp", "quantize, distil, prune"),
+    Row("order-dpq", "distil, prune, quantize"),
+    Row("order-dqp", "distil, quantize, prune"),
+)
+TABLES = {
+    "Image classification, against what was asked for": GOALS,
+    "Keyword spotting from unlabelled samples": KWS,
+    "What distillation is worth, at two epochs": WORTH,
+    "The order of pruning half of the MACs, weights of 4 bits, and two epochs of distillation": ORDERS,
+}
+
+
+def request(row: Row, folder: Path) -> Request:
+    """What to compile for a row."""
+    data = folder / "data"
+    samples = {
+        "ic": (
+            "cifar10.npz:train_x[:250]",
+            "cifar10.npz:train_x,train_y",
+            "cifar10.npz:val_x,val_y",
+        ),
+        "kws": ("kws.npz:x[:250]", "kws.npz:x[:250]", "kws.npz:x[250:],y[250:]"),
+    }
+    calib, train, evaluation = (f"{data}/{text}" for text in samples[row.network])
+    model = {"ic": "ic_resnet8", "kws": "kws_dscnn"}[row.network]
+    return Request(
+        Model.read(str(folder / "models" / f"{model}.onnx")),
+        row.network,
+        Target.for_cpu("cortex-m4"),
+        calib=DataSpec.parse(calib),
+        eval=DataSpec.parse(evaluation),
+        train=train
+        if "distill" in row.text or "qat" in row.text or "finetune" in row.text
+        else None,
+        pipeline=row.text,
+    )
+
+
+def measured(report: Report, seconds: float) -> Values:
+    accuracy, bits, m = report.accuracy, report.bit_exact, report.metrics
+    assert accuracy is not None and bits is not None
+    return {
+        "accuracy": 100 * accuracy.compiled,
+        "macs": m.macs,
+        "cycles": m.cycles or 0,
+        "flash": m.flash_bytes or 0,
+        "compared": bits.samples,
+        "mismatches": bits.mismatches,
+        "minutes": seconds / 60,
+    }
+
+
+def kept(file: Path) -> tuple[dict[str, Values], dict[str, float]]:
+    """Rows that are measured, and the seconds that went into those that were stopped."""
+    rows, spent = dict[str, Values](), dict[str, float]()
+    for line in file.read_text().splitlines() if file.exists() else []:
+        found = json.loads(line)
+        if "values" in found:
+            rows[found["key"]] = found["values"]
+        else:
+            spent[found["key"]] = spent.get(found["key"], 0.0) + found["seconds"]
+    return rows, spent
+
+
+def document(rows: Mapping[str, Values]) -> str:
+    """The tables in Markdown."""
+    columns = (
+        "",
+        "accuracy, %",
+        "wanted, %",
+        "MACs",
+        "cycles",
+        "flash",
+        "bits",
+        "minutes",
+        "pipeline",
+    )
+    parts = ["# Training after compression", "", str(__doc__).partition("\n\n")[2]]
+    for title, wanted in TABLES.items():
+        done = [r for r in wanted if r.pipeline in rows]
+        if not done:
+            continue
+        parts += [f"## {title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+        parts += [f"| {' | '.join(_cells(r, rows[r.pipeline]))} |" for r in done]
+        parts += [""]
+    example = request_command("ic-i4")
+    return "\n".join(
+        [*parts, "A row as a command, in a folder with the model and the data:", "", example]
+    )
+
+
+def _cells(row: Row, v: Values) -> list[str]:
+    goal = "" if row.goal is None else f"{row.goal:.2f}"
+    return [
+        row.says, f"{v['accuracy']:.2f}", goal, f"{v['macs']:,.0f}", f"{v['cycles']:,.0f}",
+        f"{v['flash']:,.0f}", f"{v['mismatches']:.0f} of {v['compared']:.0f} differ",
+        f"{v['minutes']:.1f}", f"`{row.pipeline}`",
+    ]  # fmt: skip
+
+
+def request_command(pipeline: str) -> str:
+    """The command line of a row."""
+    return (
+        "```sh\ntinycc-nn compile ic_resnet8.onnx -mcpu=cortex-m4 -o out --name ic \\\n"
+        "  --calib 'cifar10.npz:train_x[:250]' --train cifar10.npz:train_x,train_y \\\n"
+        f'  --eval cifar10.npz:val_x,val_y -p "$(cat benchmarks/pipelines/{pipeline}.txt)"\n```\n'
+    )
+
+
+def selected(only: Iterable[str]) -> list[Row]:
+    """The rows whose pipelines start with one of the words, all if there are none."""
+    every = [row for table in TABLES.values() for row in table]
+    words = tuple(only)
+    return [r for r in every if not words or r.pipeline.startswith(words)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with models/ and data/")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="pipelines that start with these words"
+    )
+    parser.add_argument("--minutes", type=float, help="stop after so many, and go on another time")
+    parser.add_argument("--fresh", action="store_true", help="forget the rows of earlier runs")
+    given = parser.parse_args()
+    file = HERE / "results" / "training.jsonl"
+    if given.fresh:
+        file.unlink(missing_ok=True)
+    if given.minutes:
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 60 * given.minutes)
+    for row in selected(given.only):
+        rows, spent = kept(file)
+        if row.pipeline in rows:
+            continue
+        started = time.monotonic()
+        try:
+            report = compile_model(request(row, given.data), lambda m: print(m, flush=True)).report
+        except KeyboardInterrupt:
+            print(f"stopped in {row.pipeline}: run it again", flush=True)
+            add(file, {"key": row.pipeline, "seconds": time.monotonic() - started})
+            break
+        except TinyccError as e:
+            print(f"{row.pipeline}: {e}", flush=True)
+            continue
+        seconds = time.monotonic() - started + spent.get(row.pipeline, 0.0)
+        values = measured(report, seconds)
+        add(file, {"key": row.pipeline, "values": dict(values)})
+        print(f"{row.pipeline}: {values}", flush=True)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    (HERE / "results" / "training.md").write_text(document(kept(file)[0]))
+
+
+def add(file: Path, line: Mapping[str, object]) -> None:
+    """Append a line."""
+    with file.open("a") as f:
+        f.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
