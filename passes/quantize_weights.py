@@ -8,7 +8,8 @@ quantize-weights: the weights of int8 layers as codes of a few bits.
     %y = conv2d %x, %w, %b' : i8[...]
 
 For conv2d (not grouped, or depthwise) and dense. Activations keep their quantization, weights that
-are exactly zero stay zero. `format` is i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, book<k> (k
+are exactly zero stay zero. `format` is i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, fixed<n> and
+posit<n> (f where the scale is inside, es by the error in each layer), book<k> (k
 weights that all share, found by k-means), hashed<k> (k buckets, whose values the weights share by a
 hash of their position, by least squares; no code is stored), or auto:<bits> for a choice by layer. After a float model,
 `quantize{weight_bits=12}` leaves more to round from than int8.
@@ -56,6 +57,9 @@ class QuantizeWeights(Pass):
     rounding: Literal["optimized", "nearest", "standard"] = option(
         "optimized", "codes make up for each other's errors, or alone; standard: of posits"
     )
+    scale: Literal["outside", "inside"] = option(
+        "outside", "any, in the requantization, or 1: weights are the format's own numbers"
+    )
     bias_correction: bool = option(True, "keep the mean of each channel as it was")
     formats: tuple[str, ...] = option(
         (), "other formats by layer, as in conv1:posit<5,1>", choices=FORMATS, by_layer=True
@@ -82,7 +86,11 @@ class QuantizeWeights(Pass):
         chosen = [op for op in ops if (op in only or op in overrides) and op not in kept]
         moments = self._moments(graph, context, chosen)
         settings = Settings(
-            self.granularity == "channel", self.error, self.rounding, self.bias_correction
+            self.granularity == "channel",
+            self.error,
+            self.rounding,
+            self.bias_correction,
+            self.scale == "inside",
         )
         wishes = self._wishes(graph, context, chosen, moments, settings)
         for op in chosen:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import CommandLine, save_dense, save_samples
+from tinycc_nn.quantization.wish import parse_wish
 from tinycc_nn.report import Report
 
 CPU = "-mcpu=cortex-m4"
@@ -28,7 +29,24 @@ def given(tmp_path: Path) -> list[str | Path]:
     return [model, "--calib", save_samples(tmp_path / "d.npz", features=64), CPU]
 
 
-@pytest.mark.parametrize("text", ["int4", "posit<5,1>", "auto:5", "book<16>", "ternary"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "int2",
+        "int4",
+        "int7",
+        "fixed<6,2>",
+        "fixed<5>",
+        "posit<5,1>",
+        "posit<6>",
+        "posit<8,2>",
+        "auto:5",
+        "book<16>",
+        "hashed<256>",
+        "ternary",
+        "binary",
+    ],
+)
 def test_formats(tinycc: CommandLine, given: list[str | Path], tmp_path: Path, text: str) -> None:
     out = tmp_path / "out"
     done = tinycc("compile", *given, "-o", out, "--weights", text)
@@ -39,7 +57,9 @@ def test_formats(tinycc: CommandLine, given: list[str | Path], tmp_path: Path, t
     assert "quantize-weights" in report.pipeline
     (layer,) = (x for x in report.layers if x.op == "dense")
     assert layer.kernel.startswith("coded")
-    assert layer.constant_bytes < 0.9 * 64 * 16
+    bits = 5 if text == "auto:5" else parse_wish(text).bits
+    table = 512 if text[0] in "apbh" else 0
+    assert layer.constant_bytes <= 1.2 * 64 * 16 * bits / 8 + 8 * 16 + table
 
 
 def test_int8_is_the_default(tinycc: CommandLine, given: list[str | Path]) -> None:

@@ -49,7 +49,11 @@ def test_text(dtype: DType) -> None:
 @pytest.mark.parametrize(
     ("type", "message", "marked"),
     [
-        ("posit<9,1>", "posit<9,1>: n must be 4..8 and es 0..2", "posit"),
+        (
+            "posit<9,1>",
+            "posit<9,1>: n must be 4..8 and es 0..2, or n 16 in the interpreter alone",
+            "posit",
+        ),
         ("posit<8>", "posit takes 2 numbers, not 1", "posit"),
         ("fixed<17,0>", "fixed<17,0>: n must be 2..16 and f 0..15", "fixed"),
         ("posits<8,0>", "unknown element type 'posits'", "posits"),

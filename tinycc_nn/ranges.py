@@ -171,7 +171,8 @@ def _times(w: Array, x: Array) -> Array:
 
 def _finished(op: Op, least: Array, most: Array, bias: Array | None) -> Range:
     if not op.type.dtype.is_float:
-        ends = [finish_int8(op, e.astype(np.int64), bias) for e in (least, most)]
+        kind = np.int64 if op.operands[1].type.dtype.is_whole else np.float64
+        ends = [finish_int8(op, e.astype(kind), bias) for e in (least, most)]
     else:
         add = 0.0 if bias is None else bias.astype(np.float64)
         ends = [clamp(op, (e + add).astype(np.float32)) for e in (least, most)]

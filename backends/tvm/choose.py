@@ -77,7 +77,9 @@ class Choices:
         found = {op: judge(op) for op in ops}
         missing = [op for op in ops if not found[op]]
         if missing:
-            lines = "".join(f"\n  {op.result}: {op.name} to {op.type}" for op in missing)
+            lines = "".join(
+                f"\n  {op.result}: {op.name} to {op.type}{_coded(op)}" for op in missing
+            )
             raise TinyccError(
                 f"no kernel of {target.name} computes:{lines}",
                 hint="keep these layers in float32, or give another -mcpu",
@@ -160,3 +162,9 @@ def _check_left(left: Mapping[Op, Sequence[Candidate]]) -> None:
         lines = "".join(f"\n  {op.result}: {op.name} to {op.type}" for op in full)
         message = f"no kernel leaves room in RAM for the tensors that live beside it:{lines}"
         raise LimitError(message, hint="give a larger --max-ram, or a larger target")
+
+
+def _coded(op: Op) -> str:
+    """The format of the weights, where it is not a plain one."""
+    formats = [v.type.dtype for v in op.operands if v.type.dtype.book is not None]
+    return f" with weights of {formats[0].name}, {formats[0].bits} bits" if formats else ""

@@ -92,8 +92,15 @@ class DType:
         book = self.book
         return np.dtype(_STORAGE[self.name]) if book is None else book.storage
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether its elements stand for integers, which cores multiply."""
+        book = self.book
+        return not self.is_float and (book is None or not book.host)
+
     def decode(self, array: Array) -> Array:
-        """The numbers, in units, that stored elements stand for: int16 for codes."""
+        """The numbers, in units, that stored elements stand for: int16 for codes, float64 where they
+        are not whole."""
         book = self.book
         return array if book is None else np.asarray(book.values[array])
 

@@ -28,6 +28,9 @@ MAX_BUCKET_BITS = 16
 POSIT_FRACTION_BITS = 12
 """The finest unit of a posit is 2^-12."""
 
+HOST_POSIT = 16
+"""Bits of the posits whose range no device's integers hold."""
+
 FORMATS = ("i2..i7", "ternary", "binary", "fixed<n,f>", "posit<n,es>")
 
 
@@ -39,6 +42,7 @@ class CodeBook:
     used:   bool[2^bits]: the codes that a weight may have.
     unit:   the real value of the integer 1 at scale 1.
     signed: a code is the integer itself in two's complement.
+    host:   values are float64, for studies in the interpreter: no core multiplies them.
     hashed: a weight's code is `buckets` of its position, so that no code is stored.
     """
 
@@ -48,6 +52,7 @@ class CodeBook:
     unit: float = 1.0
     signed: bool = False
     hashed: bool = False
+    host: bool = False
 
     @property
     def stored_bits(self) -> int:
@@ -65,10 +70,11 @@ class CodeBook:
         return not self.hashed and bool((self.values[self.used] == 0).any())
 
     def sorted(self) -> tuple[Array, Array]:
-        """The used values, ascending (int64), and their codes."""
+        """The used values, ascending (int64, float64 of a host's), and their codes."""
         codes = np.flatnonzero(self.used)
-        order = np.argsort(self.values[codes], kind="stable")
-        return self.values[codes][order].astype(np.int64), codes[order]
+        values = self.values[codes].astype(np.float64 if self.host else np.int64)
+        order = np.argsort(values, kind="stable")
+        return values[order], codes[order]
 
     def nearest(self, x: Array) -> Array:
         """The codes of the values that are nearest to float64[...] in units, lower ones for ties."""
@@ -151,11 +157,16 @@ def _fixed(n: int, f: int) -> CodeBook:
 def _posit(n: int, es: int) -> CodeBook:
     """The posits that are multiples of the unit and fit int16.
 
-    All of them where the range allows it (es = 0, posit<4,1>, posit<5,1>); otherwise the largest
+    Of 16 bits all of them, as float64, for the host. All of them where the range allows it (es = 0, posit<4,1>, posit<5,1>); otherwise the largest
     ones and, below the finest unit, the smallest ones are left out.
     """
-    if not 4 <= n <= 8 or not 0 <= es <= 2:
-        raise ValueError(f"posit<{n},{es}>: n must be 4..8 and es 0..2")
+    if (not 4 <= n <= 8 and n != HOST_POSIT) or not 0 <= es <= 2:
+        limits = "n must be 4..8 and es 0..2"
+        raise ValueError(f"posit<{n},{es}>: {limits}, or n {HOST_POSIT} in the interpreter alone")
+    if n == HOST_POSIT:
+        real = np.nan_to_num(posit.values(n, es), nan=0.0) * 2.0**POSIT_FRACTION_BITS
+        used = np.arange(1 << n) != 1 << (n - 1)
+        return CodeBook(n, real, used, 2.0**-POSIT_FRACTION_BITS, host=True)
     fraction = min(2**es * (n - 2), POSIT_FRACTION_BITS)
     exact = np.nan_to_num(posit.values(n, es), nan=np.inf) * 2.0**fraction
     used = (np.abs(exact) <= LARGEST) & (exact == np.floor(exact))

@@ -97,7 +97,8 @@ def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Arr
     patches = windows(op, x, (kh, kw), fill)
     n, rows, columns = patches.shape[:3]
     if per_group == 1 and groups == o:
-        total = np.zeros((n, rows, columns, o), np.float64 if integer else np.float32)
+        wide = integer or w.dtype == np.float64
+        total = np.zeros((n, rows, columns, o), np.float64 if wide else np.float32)
         for i in range(kh):
             for j in range(kw):
                 total += patches[:, :, :, i, j, :] * w[:, i, j, 0]
@@ -111,12 +112,19 @@ def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Arr
 
 
 def finish_int8(op: Op, acc: Array, bias: Array | None) -> Array:
-    """int64 accumulators (zero points subtracted) of a weighted op to its int8 or int16 result."""
+    """int64 accumulators (zero points subtracted) of a weighted op to its int8 or int16 result.
+
+    float64 ones, of weights that are not whole: floor((acc + bias) * factor + 1/2) + zero, saturated.
+    """
     x, w, y = op.operands[0].type, op.operands[1].type, op.type
     assert y.quant is not None
-    m, shift = multipliers(x.steps() * w.steps() / y.steps())
+    factors = x.steps() * w.steps() / y.steps()
     if bias is not None:
-        acc = acc + bias.astype(np.int64)
+        acc = acc + bias.astype(acc.dtype)
+    if acc.dtype == np.float64:
+        real = np.floor(acc * factors + 0.5) + y.quant.zero
+        return np.asarray(np.clip(real, *int8_bounds(op)).astype(y.dtype.numpy))
+    m, shift = multipliers(factors)
     return requantize(acc, m, shift, y.quant.zero, *int8_bounds(op), y.dtype.numpy)
 
 
@@ -131,10 +139,12 @@ def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
         qx, qw = op.operands[0].type.quant, op.operands[1].type.quant
         assert qx is not None and qw is not None
         # Products of int16 activations need more than the 24 bits of float32.
-        real = np.dtype(np.float64 if images.dtype == np.int16 else np.float32)
+        whole = op.operands[1].type.dtype.is_whole
+        wide = images.dtype == np.int16 or not whole
+        real = np.dtype(np.float64 if wide else np.float32)
         centred = np.asarray(images.astype(real) - qx.zero)
         offset = np.asarray(weight.astype(real) - qw.zero)
-        acc = accumulate(op, centred, offset, 0, integer=True)
+        acc = accumulate(op, centred, offset, 0, integer=whole)
         y = finish_int8(op, acc, bias)
     return y.reshape(samples, *op.type.shape)
 

@@ -38,7 +38,11 @@ def run_dense(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
     else:
         qx, qw = op.operands[0].type.quant, op.operands[1].type.quant
         assert qx is not None and qw is not None
-        acc = exact.matmul(rows.astype(np.int32) - qx.zero, weight.T.astype(np.int32) - qw.zero)
+        centred = rows.astype(np.int32) - qx.zero
+        if op.operands[1].type.dtype.is_whole:
+            acc = exact.matmul(centred, weight.T.astype(np.int32) - qw.zero)
+        else:
+            acc = centred @ weight.T
         y = finish_int8(op, acc, bias)
     return y.reshape(x.shape[0], *op.type.shape)
 

@@ -82,6 +82,8 @@ class Coding:
         return best
 
     def _reaches(self) -> list[float]:
+        if self.book.host:  # the largest weight near 1, where posits are densest
+            return [2.0 ** (i / 4) / self.book.unit for i in range(-16, 33)]
         top = float(np.abs(self.book.values[self.book.used].astype(np.int64)).max())
         even = self.book.signed or self.book.bits == 1
         low = -8 if even and self.book.bits <= 7 else -64
@@ -110,7 +112,7 @@ class Coding:
         """int64[out, K]: `integers` chosen one input after the other, those of the largest variance
         first; what is left to choose makes up for their errors. covariance: float64[groups, K, K].
         """
-        out = np.empty(w.shape, np.int64)
+        out = np.empty(w.shape, np.float64 if self.book.host else np.int64)
         each = len(w) // len(covariance)
         for g, c in enumerate(covariance):
             rows = slice(g * each, (g + 1) * each)
@@ -123,7 +125,10 @@ class Coding:
         damping = DAMPING * float(variance.mean()) + 1e-30
         damped = covariance[np.ix_(order, order)] + damping * np.eye(len(order))
         factor = np.linalg.cholesky(np.linalg.inv(damped)).T
-        left, found = w[:, order].copy(), np.empty(w.shape, np.int64)
+        left, found = (
+            w[:, order].copy(),
+            np.empty(w.shape, np.float64 if self.book.host else np.int64),
+        )
         zero = (w == 0)[:, order] & self.book.has_zero
         for j in range(w.shape[1]):
             v = np.where(zero[:, j], 0, self.encode(left[:, j] / steps))

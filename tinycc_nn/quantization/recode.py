@@ -28,12 +28,13 @@ PRUNED = 0.1
 
 @dataclass(frozen=True)
 class Settings:
-    """As the options of quantize-weights."""
+    """As the options of quantize-weights; `inside`: scale=inside."""
 
     per_channel: bool
     error: str
     rounding: str
     bias_correction: bool
+    inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,32 @@ def recoded(op: Op, w: Array, wish: Wish, settings: Settings, moments: Moments |
     bounds = _bounds(op, w)
     if wish.buckets is not None:
         return _hashed(op, w, wish.buckets, weight, bounds, settings, moments)
-    if wish.dtype is None:
+    if wish.entries is not None:
         dtype = _book(w, wish, weight, bounds, settings.per_channel)
-    else:
-        dtype = wish.dtype
+        return _coded(op, w, dtype, weight, bounds, settings, moments)
+    choices = wish.formats(inside=settings.inside)
+    found = [_coded(op, w, d, weight, bounds, settings, moments) for d in choices]
+    if len(found) == 1:
+        return found[0]
+
+    def error(new: Recoded) -> float:
+        left = new.integers * new.steps[:, None] - w
+        if settings.error == "output" and moments is not None:
+            return float(moments.noise(left).sum())
+        return float((weight * left**2).sum())
+
+    return min(found, key=error)
+
+
+def _coded(
+    op: Op,
+    w: Array,
+    dtype: DType,
+    weight: Array,
+    bounds: Bounds,
+    settings: Settings,
+    moments: Moments | None,
+) -> Recoded:
     book = dtype.book
     assert book is not None
     if not book.has_zero and (w == 0).mean() >= PRUNED:
@@ -120,7 +143,8 @@ def recoded(op: Op, w: Array, wish: Wish, settings: Settings, moments: Moments |
         encode = standard(dtype)
     coding = Coding(book, weight, bounds, settings.per_channel, encode)
     try:
-        scale = (coding.steps(w) / book.unit).astype(np.float32)
+        steps = _inside(w, book, coding) if settings.inside else coding.steps(w)
+        scale = (steps / book.unit).astype(np.float32)
     except ValueError as e:
         raise refused(op, dtype.name, str(e)) from None
     steps = scale.astype(np.float64) * book.unit
@@ -130,7 +154,19 @@ def recoded(op: Op, w: Array, wish: Wish, settings: Settings, moments: Moments |
         if bounds.fit(better, steps).all():
             integers = better
     codes = codes_of(book, integers)
-    return Recoded(dtype, codes, integers, steps, scale if settings.per_channel else scale[:1])
+    many = settings.per_channel and not settings.inside
+    return Recoded(dtype, codes, integers, steps, scale if many else scale[:1])
+
+
+def _inside(w: Array, book: CodeBook, coding: Coding) -> Array:
+    """float64[out]: the format's own unit as step, so that the scale is 1; ValueError if the layer
+    can't have it."""
+    steps = np.full(len(w), book.unit)
+    if (steps < coding.bounds.least).any() or not coding.bounds.fit(
+        coding.integers(w, steps), steps
+    ).all():
+        raise ValueError("its sums don't fit with the scale inside")
+    return steps
 
 
 def _hashed(
@@ -211,6 +247,7 @@ def standard(dtype: DType) -> Encode:
 
     def encode(x: Array, book: CodeBook = book) -> Array:
         codes = posit.encode(x * book.unit, n, es)
-        return np.where(book.used[codes], book.values[codes].astype(np.int64), by_value(x))
+        values = book.values if book.host else book.values.astype(np.int64)
+        return np.where(book.used[codes], values[codes], by_value(x))
 
     return encode

@@ -28,10 +28,11 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class Wish:
-    """One of: a format, a number of shared weights, a number of buckets that weights share by a hash
+    """One of: a format, formats of which each layer takes the one of least error, a number of shared weights, a number of buckets that weights share by a hash
     of their position, a mean number of bits to choose formats for."""
 
     dtype: DType | None = None
+    choices: tuple[DType, ...] = ()
     entries: int | None = None
     buckets: int | None = None
     budget: float | None = None
@@ -43,13 +44,25 @@ class Wish:
             return 0
         if self.dtype is not None:
             return self.dtype.bits
+        if self.choices:
+            return self.choices[0].bits
         assert self.entries is not None
         return (self.entries - 1).bit_length()
 
     def __str__(self) -> str:
         if self.buckets is not None:
             return f"hashed<{self.buckets}>"
+        if self.choices:
+            return f"{self.choices[0].name}<{self.bits}>"
         return str(self.dtype) if self.dtype is not None else f"book<{self.entries}>"
+
+    def formats(self, *, inside: bool) -> tuple[DType, ...]:
+        """What a layer may take. The place of the point matters only where the scale is inside."""
+        if self.dtype is not None:
+            return (self.dtype,)
+        if self.choices[0].name == "fixed" and not inside:
+            return self.choices[:1]
+        return self.choices
 
 
 def parse_wish(text: str) -> Wish:
@@ -71,6 +84,9 @@ def parse_wish(text: str) -> Wish:
         if not 2 <= count <= 1 << MAX_BUCKET_BITS or count & (count - 1):
             raise ValueError(f"{text}: the buckets are 2, 4, 8, ..., {1 << MAX_BUCKET_BITS}")
         return Wish(buckets=count)
+    if match := re.fullmatch(r"(fixed|posit)<(\d+)>", text):
+        last = 16 if match[1] == "fixed" else 3
+        return Wish(choices=tuple(DType.parse(f"{match[1]}<{match[2]},{i}>") for i in range(last)))
     stem = re.split(r"[<:]", text)[0]
     if stem not in EXAMPLES:
         hint = nearest(stem, EXAMPLES)

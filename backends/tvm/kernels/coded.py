@@ -55,6 +55,8 @@ class CodedFamily:
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
         if (layer := Weighted.of(op)) is None or (book := op.operands[1].type.dtype.book) is None:
             return
+        if book.host:
+            return
         if layer.is_depthwise:
             yield from _depthwise(layer, book, target)
         elif layer.groups == 1:
