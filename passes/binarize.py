@@ -41,7 +41,7 @@ class Binarize(Pass):
     keeps_values: ClassVar[bool] = False
     needs_calibration: ClassVar[bool] = True
 
-    layers: tuple[str, ...] = option((), "names of the layers; at least one")
+    layers: tuple[str, ...] = option((), "names of the layers; at least one", by_layer=True)
 
     def apply(self, graph: Graph, context: Context) -> None:
         if not self.layers:

@@ -20,6 +20,7 @@ from tinycc_nn.quantization.qdq import fuse
 @dataclass(frozen=True)
 class FuseQdq(Pass):
     keeps_values: ClassVar[bool] = False
+    in_search: ClassVar[bool | None] = False
 
     def apply(self, graph: Graph, context: Context) -> None:
         fuse(graph)

@@ -36,8 +36,10 @@ STEPS = 256
 class WidenActivations(Pass):
     keeps_values: ClassVar[bool] = False
 
-    layers: tuple[str, ...] = option((), "names of the only results that become int16")
-    skip: tuple[str, ...] = option((), "names of results that stay int8")
+    layers: tuple[str, ...] = option(
+        (), "names of the only results that become int16", by_layer=True
+    )
+    skip: tuple[str, ...] = option((), "names of results that stay int8", by_layer=True)
 
     def apply(self, graph: Graph, context: Context) -> None:
         able = {op.result.name.rstrip("'"): op for op in graph.ops if _computes(op)}

@@ -5,6 +5,7 @@ Needs the extra `optuna`. Options that go by layer stay at their defaults.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,13 @@ class OptunaSearch(RandomSearch):
             hint = "pip install 'tinycc-nn[optuna]'"
             raise UsageError("Optuna is not installed", hint=hint) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = optuna.samplers.TPESampler(
-            seed=settings.seed, n_startup_trials=settings.population, constraints_func=_violation
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Optuna 4 knows no other way
+            sampler = optuna.samplers.TPESampler(
+                seed=settings.seed,
+                n_startup_trials=settings.population,
+                constraints_func=_violation,
+            )
         objectives = 1 if settings.weights else len(settings.objectives)
         self._failed = optuna.trial.TrialState.FAIL
         self._study = optuna.create_study(directions=["minimize"] * objectives, sampler=sampler)

@@ -22,6 +22,9 @@ _TRIES = 40
 _CHANGED = 0.4
 """How likely an option of a new pass is not left at its default."""
 
+_BY_LAYER = 0.1
+"""How likely an option of a new pass that goes by layer names one."""
+
 Genome = Pipeline
 """The passes that a search chose, without the frame around them."""
 
@@ -53,6 +56,9 @@ class Space:
                     for o in option_infos(kind)
                     if (v := values(o)) and rng.random() < _CHANGED
                 }
+                for o in option_infos(kind):
+                    if o.by_layer and self.layers and rng.random() < _BY_LAYER:
+                        settings[o.name] = (self._item(rng, o),)
                 if (made := make(kind, settings)) is not None:
                     return made
 
@@ -88,17 +94,21 @@ class Space:
         now: tuple[str, ...] = getattr(p, info.name)
         kept = tuple(item for item in now if item != layer and not item.startswith(f"{layer}:"))
         if kept == now or (info.choices and rng.random() < 0.5):
-            item = f"{layer}:{rng.choice(info.choices)}" if info.choices else layer
-            kept = (*kept, item)
+            kept = (*kept, self._item(rng, info, layer))
         return make(type(p), given(p) | {info.name: kept}) or p
+
+    def _item(self, rng: random.Random, info: OptionInfo, layer: str = "") -> str:
+        """Of an option that goes by layer: a layer, any if none is given, with any choice."""
+        layer = layer or rng.choice(self.layers)
+        return f"{layer}:{rng.choice(info.choices)}" if info.choices else layer
 
 
 def usable(kind: type[Pass], problem: Problem) -> bool:
     """Whether the installation and the data have what a pass needs."""
     if kind.needs_torch and importlib.util.find_spec("torch") is None:
         return False
-    if kind.needs_training and not problem.train:
-        return False
+    if (kind.needs_training or kind.reads_training) and not problem.train:
+        return False  # where nothing may be learned from, nothing is trained
     return bool(problem.calib) or not kind.needs_calibration
 
 
