@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from tinycc_nn.data import Dataset
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.types import I8
-from tinycc_nn.pipeline import Context, Pass
+from tinycc_nn.pipeline import Context, Pass, load
 from tinycc_nn.training.data import ArrayData
 from tinycc_nn.training.settings import Settings
 
@@ -45,6 +45,14 @@ def surroundings(context: Context, who: str) -> Surroundings:
         context.watcher,
         context.checkpoints,
     )
+
+
+def trainer(settings: Settings, graph: Graph, learn: str) -> Pass:
+    """The pass that trains as the settings say: from the network as it was read (`teacher`), or
+    from `labels`, which for int8 layers is qat."""
+    shared = {f.name: getattr(settings, f.name) for f in fields(Settings)}
+    name = "distill" if learn == "teacher" else "qat" if has_int8_layers(graph) else "finetune"
+    return load(name)(**shared)
 
 
 def has_int8_layers(graph: Graph) -> bool:

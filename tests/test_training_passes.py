@@ -20,7 +20,7 @@ from tinycc_nn.accuracy import stored_inputs
 from tinycc_nn.cachedir import CacheDir
 from tinycc_nn.data import Dataset
 from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir import F32, Array, Graph, TensorType
+from tinycc_nn.ir import F32, Array, Attr, Graph, TensorType, Value
 from tinycc_nn.ir.text import print_graph
 from tinycc_nn.models import Model
 from tinycc_nn.onnx import read_model
@@ -28,6 +28,7 @@ from tinycc_nn.ops import emit
 from tinycc_nn.passmanager import run_pipeline
 from tinycc_nn.pipeline import Context
 from tinycc_nn.pipeline_text import parse_pipeline
+from tinycc_nn.pruning.layers import total_macs
 from tinycc_nn.reference import run
 from tinycc_nn.training.data import ArrayData, HookData
 from tinycc_nn.training.watch import Progress, Recorder, Watcher
@@ -141,6 +142,46 @@ def test_book_entries_are_the_only_weights(net: Digits) -> None:
     for old, new in zip(before.ops, after.ops, strict=True):
         assert old.type.dtype == new.type.dtype
     assert all(w.max() < 5 for w in weights(after) if w.dtype == np.uint8)
+
+
+def test_pruning_in_rounds_keeps_the_budget(net: Digits) -> None:
+    graph = net.after(f"prune-iteratively{{macs=0.5, rounds=2, multiple=1, {QUICK}}}")
+    assert total_macs(graph) <= 0.5 * total_macs(net.graph)
+    once = net.after("prune-channels{macs=0.5, multiple=1, reconstruct=false}")
+    assert net.right(graph) > net.right(once)
+    labels = f"prune-iteratively{{macs=0.7, rounds=1, multiple=1, learn=labels, {QUICK}}}"
+    assert net.right(net.after(labels)) > 0.5
+
+
+@pytest.mark.parametrize("more", ["", ", start=random, learn=labels", ", width=0.5"])
+def test_a_student_takes_fewer_macs(net: Digits, more: str) -> None:
+    separable = "separable=false, width=0.5" if "width" in more else "separable=true"
+    more = more.replace(", width=0.5", "")
+    recorder = Recorder(Watcher())
+    graph = net.after(f"student{{{separable}, {QUICK}{more}}}", net.context(watcher=recorder))
+    assert total_macs(graph) < total_macs(net.graph)
+    points = recorder.curves[0].points
+    assert points[-1].loss < points[0].loss
+
+
+def test_a_student_may_lose_a_branch() -> None:
+    graph, random = Graph("g"), np.random.default_rng(0)
+    x = graph.add_input("x", TensorType(F32, (1, 4, 4, 3)))
+
+    def conv(v: Value, size: int) -> Value:
+        w = random.standard_normal((3, size, size, 3)).astype(np.float32)
+        attrs: dict[str, Attr] = {"pad": (size // 2,) * 4, "act": "relu"}
+        return emit(graph, "conv2d", [v, graph.constant("w", w)], attrs)
+
+    first = conv(x, 1)
+    total = emit(graph, "add", [conv(first, 3), first], {"act": "relu"}, result="sum")
+    graph.outputs = [total]
+    samples = random.standard_normal((32, 1, 4, 4, 3)).astype(np.float32)
+    passes = parse_pipeline(f"student{{separable=false, drop=[sum], {QUICK}}}")
+    after = run_pipeline(graph, passes, Context({"x": samples}))
+    assert [op.name for op in after.ops if op.name != "const"] == ["conv2d", "clip"]
+    with pytest.raises(TinyccError, match="%conv2d is no residual sum"):
+        run_pipeline(graph, parse_pipeline("student{drop=[conv2d]}"), Context({"x": samples}))
 
 
 def test_hashed_weights_learn_their_entries(net: Digits) -> None:
