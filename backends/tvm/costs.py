@@ -9,7 +9,7 @@ from functools import cached_property
 from tinycc_nn.backend import BackendOptions, Observe
 from tinycc_nn.backends.tvm.choose import Candidate, Choice, Choices, Judge
 from tinycc_nn.backends.tvm.emit import emit
-from tinycc_nn.backends.tvm.kernel import Code, candidates
+from tinycc_nn.backends.tvm.kernel import Code, candidates, value_facts
 from tinycc_nn.backends.tvm.select import flash
 from tinycc_nn.backends.tvm.settle import Settled, settle
 from tinycc_nn.backends.tvm.tuning.database import Database, file_name, record_names
@@ -33,7 +33,7 @@ class TvmCosts:
     def __init__(self, target: Target, options: BackendOptions, observe: Observe) -> None:
         self.target = target
         self._given, self._observe = options, observe
-        self._layers: dict[LayerKey, list[Candidate]] = {}
+        self._layers: dict[Hashable, list[Candidate]] = {}
         self._networks: dict[Hashable, list[LayerCost]] = {}
 
     def predicted(self, graph: Graph) -> dict[str, LayerCost]:
@@ -93,7 +93,7 @@ class TvmCosts:
 
     def _remembered(self, op: Op) -> list[Candidate]:
         """The kernels of all layers like `op`, without what would hold its weights in memory."""
-        key = LayerKey.of(op)
+        key = _identity(op)
         if key not in self._layers:
             self._layers[key] = [
                 replace(c, kernel=replace(c.kernel, code=_forgotten)) for c in self._judge(op)
@@ -113,7 +113,9 @@ class TvmCosts:
         database = self._database
         toolchain = find_toolchain(self._options.toolchain)
         setting = Setting(core_name(self.target), toolchain.release, self._options.level)
-        wanted = {(w.layer, w.name): w for w in map(self._wanted, choices)}
+        wanted = {
+            (w.layer.with_facts(w.kernel.facts), w.name): w for w in map(self._wanted, choices)
+        }
         left = [
             w for w in wanted.values() if database.find(setting, w.layer, w.name, w.kernel) is None
         ]
@@ -148,7 +150,12 @@ def _shape(graph: Graph, ops: Sequence[Op], options: BackendOptions) -> Hashable
     ends = tuple(
         (v.type.nbytes, number.get(storage(v), -1)) for v in (*graph.inputs, *graph.outputs)
     )
-    return tuple(LayerKey.of(op) for op in ops), edges, forced, ends
+    return tuple(map(_identity, ops)), edges, forced, ends
+
+
+def _identity(op: Op) -> Hashable:
+    """Two layers for which it is the same have the same kernels at the same costs."""
+    return LayerKey.of(op), value_facts(op)
 
 
 def _cost(choice: Choice) -> LayerCost:

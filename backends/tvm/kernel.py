@@ -45,6 +45,7 @@ class Kernel:
     scratch:   bytes of working memory in the arena.
     in_place:  operands whose bytes the result may take.
     family:    the file in `kernels/` that it is from; set where candidates are collected.
+    facts:     of the constants' values, what the cost depends on: `name=number`.
     """
 
     name: str
@@ -55,13 +56,15 @@ class Kernel:
     scratch: int = 0
     in_place: tuple[int, ...] = ()
     family: str = ""
+    facts: tuple[str, ...] = ()
 
 
 class Family(Protocol):
     """Kernels of one idea. A module in `kernels/` has one as `FAMILY`.
 
     A family whose kernels decode weights has `decodes = True`, and is asked for nothing else; one for
-    int16 activations has `wide = True` likewise.
+    int16 activations has `wide = True` likewise. One whose kernels' costs depend on the values of
+    constants has `value_facts(op)`, the facts of all its kernels, and nothing where it has none.
     """
 
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
@@ -75,6 +78,12 @@ def families() -> Iterator[tuple[str, Family]]:
         module = importlib.import_module(f"tinycc_nn.backends.tvm.kernels.{m.name}")
         if (family := getattr(module, "FAMILY", None)) is not None:
             yield m.name, family
+
+
+def value_facts(op: Op) -> tuple[str, ...]:
+    """What of the values of an op's constants the costs of its kernels depend on."""
+    asked = [getattr(f, "value_facts", None) for _, f in families()]
+    return tuple(fact for ask in asked if ask is not None for fact in ask(op))
 
 
 def candidates(op: Op, target: Target) -> list[Kernel]:

@@ -55,7 +55,8 @@ class Database:
 
     def find(self, setting: Setting, layer: LayerKey, name: str, kernel: Kernel) -> Record | None:
         """The measurement of just this kernel (`name` among its layer's), if there is one."""
-        return self._exact.get((setting, layer, name, family_version(kernel.family)))
+        version = family_version(kernel.family)
+        return self._exact.get((setting, layer.with_facts(kernel.facts), name, version))
 
     def cost(self, setting: Setting, layer: LayerKey, name: str, kernel: Kernel) -> Cost:
         """
@@ -68,6 +69,7 @@ class Database:
         found = self.find(setting, layer, name, kernel)
         if found is not None:
             return Cost(found.cycles, found.text, "tuned")
+        layer = layer.with_facts(kernel.facts)
         near, least = None, inf
         groups = self._by_family.get((layer.op, family_version(kernel.family)), {})
         for (other, similar), records in groups.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -16,6 +17,7 @@ from tinycc_nn.ops.activation import bounds, int8_bounds
 from tinycc_nn.target import Target
 
 _SHAPE = re.compile(r"\[([\d,]*)\]")
+_BLOCKS = "blocks="
 _NOT_KEYED = ("act", "act_min", "act_max")
 
 
@@ -25,7 +27,8 @@ class LayerKey:
     Operator, element types and shapes (of a constant with a `c` behind), and what else matters:
     integer attributes, whether the result is clipped, how it is requantized.
 
-    Values of weights, scales and zero points are not part of it.
+    Values of weights, scales and zero points are not part of it, but for the kernels whose cost
+    depends on them (`with_facts`).
     """
 
     text: str
@@ -40,6 +43,13 @@ class LayerKey:
         head = " ".join((op.name, *types[:-1], "->", types[-1]))
         return LayerKey(f"{head} {{{', '.join(_facts(op))}}}")
 
+    def with_facts(self, facts: Sequence[str]) -> LayerKey:
+        """The key for a kernel whose cost depends on these facts of the constants' values."""
+        if not facts:
+            return self
+        separator = "" if self.text.endswith("{}") else ", "
+        return LayerKey(f"{self.text[:-1]}{separator}{', '.join(facts)}}}")
+
     @property
     def op(self) -> str:
         return self.text.partition(" ")[0]
@@ -47,7 +57,8 @@ class LayerKey:
     def distance(self, other: LayerKey) -> float:
         """How unlike two layers are: 0 for the same, infinite for different operators or ranks.
 
-        The sum of |log2| of the ratios of all dimensions, and 1 for each fact of only one of them.
+        The sum of |log2| of the ratios of all dimensions and of counted blocks, and 1 for each
+        other fact of only one of them.
         """
         return _distance(self.text, other.text)
 
@@ -58,8 +69,13 @@ def _distance(one: str, other: str) -> float:
     other_head, other_shapes, other_facts = _parts(other)
     if head != other_head or [len(s) for s in shapes] != [len(s) for s in other_shapes]:
         return inf
-    pairs = zip(chain(*shapes), chain(*other_shapes), strict=True)
-    return sum(abs(log2(a / b)) for a, b in pairs if a and b) + len(facts ^ other_facts)
+    pairs = [*zip(chain(*shapes), chain(*other_shapes), strict=True)]
+    differing = facts ^ other_facts
+    counted = [int(f.removeprefix(_BLOCKS)) + 1 for f in differing if f.startswith(_BLOCKS)]
+    if len(counted) == 2:
+        pairs.append((counted[0], counted[1]))
+        differing = frozenset(f for f in differing if not f.startswith(_BLOCKS))
+    return sum(abs(log2(a / b)) for a, b in pairs if a and b) + len(differing)
 
 
 @cache

@@ -96,7 +96,8 @@ def _task(w: Wanted, target: Target, toolchain: Toolchain, level: str) -> Task:
 def _record(setting: Setting, w: Wanted, m: Measured) -> Record:
     version = family_version(w.kernel.family)
     costs = m.cycles, m.instructions, m.text
-    return Record(setting, w.layer, w.name, version, *costs, w.kernel.cycles)
+    layer = w.layer.with_facts(w.kernel.facts)
+    return Record(setting, layer, w.name, version, *costs, w.kernel.cycles)
 
 
 def _every_kernel(graph: Graph, target: Target) -> list[Wanted]:
@@ -106,7 +107,7 @@ def _every_kernel(graph: Graph, target: Target) -> list[Wanted]:
         layer, kernels = LayerKey.of(op), candidates(op, target)
         for i, (k, name) in enumerate(zip(kernels, record_names(kernels), strict=True)):
             w = Wanted(op, layer, i, name, k, _rank(k, kernels), min(k.cycles for k in kernels))
-            found.setdefault((layer, name), w)
+            found.setdefault((layer.with_facts(k.facts), name), w)
     return list(found.values())
 
 
