@@ -124,7 +124,7 @@ def costs(found: Found) -> str:
 
 def decoding(found: Found, text: str) -> float | None:
     """Instructions a weight: twice the layer of half the pixels, less the other."""
-    if text == INT8:
+    if text.startswith(INT8) or text == "xnor":
         return None
     large, half = (("cost", f"pointwise 64->64, {n}", text, "") for n in ("16x8", "8x8"))
     a, b = found.get("instructions", *large), found.get("instructions", *half)

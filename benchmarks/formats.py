@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -47,6 +47,7 @@ MEASURED = (
     "float32", "int8", *INTEGERS, "posit<8,0>", "posit<6,0>", "posit<5,0>", "posit<5,1>",
     "posit<4,0>", "book<64>", "book<16>", "ternary", "binary", "hashed<1024>", "auto:5", "auto:4",
 )  # fmt: skip
+WIDE = "int8, int16 activations"
 FINE = "weight_bits=12, weights=per-channel"
 
 
@@ -94,6 +95,9 @@ class Bench:
             return {"score": evaluate(case, case.graph), "bytes": 4 * weights(case.graph)}
         if text == "int8":
             g = self.after(network, case.graph, "quantize")
+            return {"score": evaluate(case, g), "bytes": weight_bytes(g)}
+        if text == WIDE:
+            g = self.after(network, case.graph, "quantize, widen-activations")
             return {"score": evaluate(case, g), "bytes": weight_bytes(g)}
         granularity, rounding = setting.split()
         options = f'format="{text}", granularity={granularity}, rounding={rounding}'
@@ -147,19 +151,25 @@ def measured(network: Network, text: str) -> dict[str, float]:
 def tasks(bench: Bench) -> Iterator[Task]:
     """In the order in which they are most wanted."""
     found = {n.name: n for n in networks(bench.data)[:3]}
-    order = [(text, setting) for text in ("float32", "int8") for setting in SETTINGS[:1]]
-    order += [(text, SETTINGS[0]) for text in MIXED]
-    order += [(text, setting) for setting in SETTINGS for text in FORMATS]
+    first = ("float32", "int8", WIDE, *MIXED, *FORMATS)
+    yield from scores(bench, found, first, SETTINGS[0])
     for text, layer in COSTS:
         yield Task("cost", layer, text, "", lambda t=text, x=layer: cost(t, x))  # type: ignore[misc]
     for text in MEASURED:
         for name, n in found.items():
             yield Task("cycles", name, text, "-O2", lambda n=n, t=text: measured(n, t))  # type: ignore[misc]
-    for text, setting in order:
-        for name in found:
+    for setting in SETTINGS[1:]:
+        yield from scores(bench, found, (*INTEGERS, *POSITS, "ternary", "binary"), setting)
+
+
+def scores(
+    bench: Bench, names: Iterable[str], texts: Iterable[str], setting: str
+) -> Iterator[Task]:
+    for text in texts:
+        for name in names:
             yield Task(
                 "score", name, text, setting,
-                lambda n=name, t=text, s=setting: bench.score(n, t, s),  # type: ignore[misc]
+                lambda n=name, t=text: bench.score(n, t, setting),  # type: ignore[misc]
             )  # fmt: skip
 
 
