@@ -15,6 +15,7 @@ import numpy as np
 
 from tinycc_nn.backends.tvm.lower import load_tvm
 from tinycc_nn.backends.tvm.tir.template import Window, micro_kernel
+from tinycc_nn.backends.tvm.tir.walk import field, windows
 from tinycc_nn.ir.types import Array
 
 
@@ -90,18 +91,7 @@ class Products:
         return [*found, self._layer(found[0][0] if self.staged else "", found[-1][0])]
 
     def _fill(self) -> tuple[str, str]:
-        w = self.window
-        (kh, kw), (sh, sw), (dh, dw) = w.kernel, w.stride, w.dilation
-        text = f"  const int32_t top = p / {w.out_width} * {sh} - {w.pad[0]};\n"
-        text += f"  const int32_t left = p % {w.out_width} * {sw} - {w.pad[1]};\n"
-        text += f"  for (int32_t i = 0; i < {kh}; ++i)\n    for (int32_t j = 0; j < {kw}; ++j) {{\n"
-        text += f"      const int32_t r = top + i * {dh}, s = left + j * {dw};\n"
-        text += f"      if (r >= 0 && r < {w.height} && s >= 0 && s < {w.width}) {{\n"
-        text += f"        const int16_t *v = x + (r * {w.width} + s) * {w.channels};\n"
-        text += f"        for (int32_t c = 0; c < {w.channels}; ++c)\n          *o++ = v[c];\n"
-        text += f"      }} else\n        for (int32_t c = 0; c < {w.channels}; ++c)\n"
-        text += f"          *o++ = {self.zero};\n    }}\n"
-        text += "  *o++ = 0;\n" * (self.depth - w.depth)
+        text = field(self.window, self.zero, self.depth - self.window.depth)
         signature = "const int16_t *x, int32_t p, tcnn_half *o"
         return micro_kernel("field16", signature, text, "a receptive field, as int16")
 
@@ -123,22 +113,24 @@ class Products:
             text += f"  y[{p * self.channels + n}] = (int16_t){value};\n"
         signature = SIGNATURE.replace("const int16_t *x", "const tcnn_half *x")
         comment = f"{pixels} x {channels} sums of {self.depth} products"
-        return micro_kernel("block16", signature, text, comment)
+        name, c = micro_kernel("block16", signature, text, comment)
+        # Inlined, the loops round it would take registers that it needs.
+        return name, c.replace("static inline", "static __attribute__((noinline))", 1)
 
     @staticmethod
     def _four(pixels: int, channels: int) -> str:
         text = ""
         for n in range(channels):
-            text += f"    const int32_t v{n} = tcnn_ld32(w{n}), l{n} = tcnn_sxtb16(v{n}),\n"
-            text += f"                  h{n} = tcnn_sxtb16_ror8(v{n});\n    w{n} += 4;\n"
+            text += f"    const int32_t v{n} = tcnn_ld32(w{n});\n"
+            text += f"    const int32_t l{n} = tcnn_sxtb16(v{n}), h{n} = tcnn_sxtb16_ror8(v{n});\n"
         for p in range(pixels):
-            for word, part in ((0, "l"), (1, "h")):
-                at = f"(const int8_t *)x{p}" + (" + 4" if word else "")
+            for word, part in ((0, "l"), (4, "h")):
+                at = f"(const int8_t *)x{p} + {word}"
                 text += f"    const int32_t {part}x{p} = tcnn_ld32({at});\n"
                 for n in range(channels):
                     text += f"    a{p}{n} = tcnn_smlad({part}x{p}, {part}{n}, a{p}{n});\n"
-            text += f"    x{p} += 4;\n"
-        return text
+        names = [f"w{n}" for n in range(channels)] + [f"x{p}" for p in range(pixels)]
+        return text + "".join(f"    {name} += 4;\n" for name in names)
 
     @staticmethod
     def _one(pixels: int, channels: int) -> str:
@@ -171,56 +163,25 @@ class Products:
 
 def depthwise(window: Window, zero: int, finish: Finish, per_channel: bool) -> tuple[str, str]:
     """One output channel for each input channel, weights OHWI."""
-    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
-    w, c = window, window.channels
-    text = f"  for (int32_t p = 0; p < {w.pixels}; ++p) {{\n"
-    text += f"    const int32_t top = p / {w.out_width} * {sh} - {w.pad[0]};\n"
-    text += f"    const int32_t left = p % {w.out_width} * {sw} - {w.pad[1]};\n"
-    text += f"    for (int32_t c = 0; c < {c}; ++c) {{\n      int32_t a = bias[c];\n"
-    text += f"      for (int32_t i = 0; i < {kh}; ++i)\n"
-    text += f"        for (int32_t j = 0; j < {kw}; ++j) {{\n"
-    text += f"          const int32_t r = top + i * {dh}, s = left + j * {dw};\n"
-    text += f"          if (r >= 0 && r < {w.height} && s >= 0 && s < {w.width})\n"
-    text += f"            a += (x[(r * {w.width} + s) * {c} + c] - ({zero})) *\n"
-    text += f"                 weights[(c * {kh} + i) * {kw} + j];\n        }}\n"
-    m = "multiplier[c]" if per_channel else "multiplier[0]"
-    text += f"      *y++ = (int16_t){finish.c('a', m)};\n    }}\n  }}"
-    return micro_kernel("depthwise16", SIGNATURE, text, f"{w.pixels} pixels of {c} channels")
+    kh, kw = window.kernel
+    tap = f"a += (v - ({zero})) * weights[(c * {kh} + i) * {kw} + j];"
+    value = finish.c("a", "multiplier[c]" if per_channel else "multiplier[0]")
+    text = windows(window, "int32_t a = bias[c];", tap, f"(int16_t){value}")
+    comment = f"{window.pixels} pixels of {window.channels} channels"
+    return micro_kernel("depthwise16", SIGNATURE, text, comment)
 
 
 def window_sum(window: Window, zero: int, finish: Finish) -> tuple[str, str]:
     """Means of windows: ``f(x, multiplier, y)``, a multiplier for each output pixel."""
-    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
-    w, c = window, window.channels
-    text = f"  for (int32_t p = 0; p < {w.pixels}; ++p) {{\n"
-    text += f"    const int32_t top = p / {w.out_width} * {sh} - {w.pad[0]};\n"
-    text += f"    const int32_t left = p % {w.out_width} * {sw} - {w.pad[1]};\n"
-    text += f"    for (int32_t c = 0; c < {c}; ++c) {{\n      int32_t a = 0;\n"
-    text += f"      for (int32_t i = 0; i < {kh}; ++i)\n"
-    text += f"        for (int32_t j = 0; j < {kw}; ++j) {{\n"
-    text += f"          const int32_t r = top + i * {dh}, s = left + j * {dw};\n"
-    text += f"          if (r >= 0 && r < {w.height} && s >= 0 && s < {w.width})\n"
-    text += f"            a += x[(r * {w.width} + s) * {c} + c] - ({zero});\n        }}\n"
-    text += f"      *y++ = (int16_t){finish.c('a', 'multiplier[p]')};\n    }}\n  }}"
+    value = finish.c("a", "multiplier[p]")
+    text = windows(window, "int32_t a = 0;", f"a += v - ({zero});", f"(int16_t){value}")
     signature = "const int16_t *x, const int32_t *multiplier, int16_t *y"
-    return micro_kernel("means16", signature, text, f"means of {w.pixels} windows")
+    return micro_kernel("means16", signature, text, f"means of {window.pixels} windows")
 
 
 def window_max(window: Window) -> tuple[str, str]:
     """The largest element of each window: ``f(x, y)``."""
-    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
-    w, c = window, window.channels
-    text = f"  for (int32_t p = 0; p < {w.pixels}; ++p) {{\n"
-    text += f"    const int32_t top = p / {w.out_width} * {sh} - {w.pad[0]};\n"
-    text += f"    const int32_t left = p % {w.out_width} * {sw} - {w.pad[1]};\n"
-    text += f"    for (int32_t c = 0; c < {c}; ++c) {{\n      int16_t a = -32768;\n"
-    text += f"      for (int32_t i = 0; i < {kh}; ++i)\n"
-    text += f"        for (int32_t j = 0; j < {kw}; ++j) {{\n"
-    text += f"          const int32_t r = top + i * {dh}, s = left + j * {dw};\n"
-    text += f"          if (r >= 0 && r < {w.height} && s >= 0 && s < {w.width}) {{\n"
-    text += f"            const int16_t v = x[(r * {w.width} + s) * {c} + c];\n"
-    text += "            a = v > a ? v : a;\n          }\n        }\n"
-    text += "      *y++ = a;\n    }\n  }"
+    text = windows(window, "int32_t a = -32768;", "a = v > a ? v : a;", "(int16_t)a")
     return micro_kernel("maxima16", "const int16_t *x, int16_t *y", text, "maxima of windows")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinycc_nn.backends.tvm.tir.template import Requantize, Window, micro_kernel
+from tinycc_nn.backends.tvm.tir.walk import field
 
 NIBBLES, BYTES = 3, 10
 """Words whose counts fit four bits; groups of them whose counts fit eight."""
@@ -77,17 +78,9 @@ class Xnor:
         return [*found, self._layer(found)]
 
     def _fill(self) -> tuple[str, str]:
-        w = self.window
-        (kh, kw), (sh, sw), (dh, dw) = w.kernel, w.stride, w.dilation
-        text = f"  const int32_t top = p / {w.out_width} * {sh} - {w.pad[0]};\n"
-        text += f"  const int32_t left = p % {w.out_width} * {sw} - {w.pad[1]};\n"
-        text += f"  for (int32_t i = 0; i < {kh}; ++i)\n    for (int32_t j = 0; j < {kw}; ++j) {{\n"
-        text += f"      const int32_t r = top + i * {dh}, s = left + j * {dw};\n"
-        text += f"      const int32_t in = r >= 0 && r < {w.height} && s >= 0 && s < {w.width};\n"
-        text += f"      for (int32_t c = 0; c < {w.channels}; ++c)\n"
-        text += f"        *o++ = in ? x[(r * {w.width} + s) * {w.channels} + c] : 0;\n    }}"
         signature = "const int32_t *x, int32_t p, tcnn_word *o"
-        return micro_kernel("bit_field", signature, text, "a receptive field in words, -1 outside")
+        comment = "a receptive field in words, -1 outside"
+        return micro_kernel("bit_field", signature, field(self.window, 0), comment)
 
     def _sums(self) -> tuple[str, str]:
         """All channels of a pixel."""
