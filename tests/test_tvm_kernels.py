@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Sequence
 
@@ -19,7 +20,9 @@ from tinycc_nn.backends.tvm.tir.packing import Blocking, Packing, pack, pairs_fi
 from tinycc_nn.backends.tvm.tir.scalar import gemm_scalar
 from tinycc_nn.backends.tvm.tir.template import Requantize, Window, folded_bias
 from tinycc_nn.device import Device, HostLibrary
+from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.target import Target
+from tinycc_nn.toolchain import find_toolchain
 
 needs_gcc = pytest.mark.skipif(
     shutil.which("arm-none-eabi-gcc") is None, reason="no arm-none-eabi-gcc on PATH"
@@ -77,19 +80,26 @@ def gemm_layers(draw: st.DrawFn) -> Layer:
 
 @st.composite
 def depthwise_layers(draw: st.DrawFn) -> Layer:
-    dsp = draw(st.booleans())
-    window = draw(windows(5, dilated=not dsp))
+    window = draw(windows(5))
     zero, requantize = draw(zeros), draw(requantizers)
     rows, columns = draw(st.integers(0, 3)), draw(st.integers(1, 8))
-    if dsp:
-        together = draw(st.sampled_from([1, 3, 8]))
-        template = depthwise_dsp(window, zero, requantize, rows, columns, together=together)
+    multiplier = 1
+    if draw(st.booleans()):
+        multiplier = draw(st.sampled_from([1, 1, 3]))
+        template = depthwise_dsp(
+            window,
+            zero,
+            requantize,
+            rows,
+            columns,
+            together=draw(st.sampled_from([1, 3, 8])),
+            multiplier=multiplier,
+            assembly=draw(st.booleans()),
+        )
     else:
         template = depthwise_scalar(window, zero, requantize, rows, columns)
-    in_place = template.in_place
-    return Layer(
-        template, window, window.channels, zero, requantize, True, in_place, draw(zeros) + 128
-    )
+    channels, in_place = window.channels * multiplier, template.in_place
+    return Layer(template, window, channels, zero, requantize, True, in_place, draw(zeros) + 128)
 
 
 @st.composite
@@ -145,6 +155,7 @@ ONES = (1, 1, 1, 1)
 IMAGE = Window(32, 32, 16, (3, 3), (1, 1), (1, 1), ONES)
 COLOURS = Window(32, 32, 3, (3, 3), (1, 1), (1, 1), ONES)
 DEPTHWISE = Window(25, 5, 64, (3, 3), (1, 1), (1, 1), ONES)
+WIDE = Window(12, 12, 32, (5, 5), (1, 1), (1, 1), (2, 2, 2, 2))
 MEASURED = {
     "3x3": (Layer(gemm_dsp(IMAGE, 16, -3, RELU, PAIRS), IMAGE, 16, -3, RELU), 1.25),
     "pointwise": (Layer(gemm_dsp(kws(), 64, -3, RELU, PAIRS), kws(), 64, -3, RELU), 1.15),
@@ -152,8 +163,12 @@ MEASURED = {
     "stem": (Layer(gemm_dsp(kws(True), 64, -3, RELU, PAIRS), kws(True), 64, -3, RELU), 1.45),
     "dense": (Layer(dense_dsp(640, 128, RELU, PAIRS), Window(1, 1, 640), 128, -3, RELU), 1.35),
     "depthwise": (
-        Layer(depthwise_dsp(DEPTHWISE, -3, RELU), DEPTHWISE, 64, -3, RELU, depthwise=True),
-        2.2,
+        Layer(depthwise_dsp(DEPTHWISE, -3, RELU, together=8), DEPTHWISE, 64, -3, RELU, True),
+        1.7,
+    ),
+    "depthwise, 5x5": (
+        Layer(depthwise_dsp(WIDE, -3, RELU), WIDE, 32, -3, RELU, depthwise=True),
+        1.2,
     ),
 }
 
@@ -188,11 +203,6 @@ def test_pairs_are_of_two_channels() -> None:
         Blocking(channels=3, packing=Packing.PAIRS)
 
 
-def test_depthwise_dsp_refuses_a_dilation() -> None:
-    with pytest.raises(ValueError, match="no dilation"):
-        depthwise_dsp(Window(9, 9, 2, (3, 3), (1, 1), (2, 1)), 0, RELU)
-
-
 def test_a_folded_bias_beyond_int32_is_an_error() -> None:
     bias = np.array([2**31 - 1], np.int32)
     with pytest.raises(OverflowError, match="exceeds int32"):
@@ -202,3 +212,54 @@ def test_a_folded_bias_beyond_int32_is_an_error() -> None:
 def test_packing_fills_the_depth_up_to_fours() -> None:
     weights = np.array([[1, 2, 3, 4, 5]], np.int8)
     assert pack(weights, Blocking()).view(np.int8).tolist() == [1, 2, 3, 4, 5, 0, 0, 0]
+
+
+def depthwise_in_assembly(count: int = 5) -> list[Layer]:
+    """Blocks of one and of several columns, with and without a rest, of few and many words."""
+    kernels = [
+        ((3, 3), (1, 1)),
+        ((5, 5), (1, 1)),
+        ((3, 3), (2, 2)),
+        ((2, 4), (1, 2)),
+        ((1, 7), (1, 1)),
+    ]
+    layers = []
+    for i, (kernel, stride) in enumerate(kernels[:count]):
+        window = Window(7, 6 + 3 * i, 3, kernel, stride, (1, 1 + i % 2), (1, 2, 1, 1))
+        requantize = Requantize(28 if i == 1 else 32, 3, -20, 90 if i else 127, narrow=True)
+        template = depthwise_dsp(window, 5, requantize, 3)
+        assert any("__asm__" in text for text in template.micro_kernels.values())
+        layers.append(Layer(template, window, 3, 5, requantize, depthwise=True, seed=i))
+    return layers
+
+
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+@pytest.mark.parametrize(
+    ("cpu", "flags"),
+    [
+        ("cortex-m4", ["-O0"]),
+        ("cortex-m4", ["-O3"]),
+        ("cortex-m4", ["-O2", "-fno-omit-frame-pointer", "-fPIC"]),
+        ("cortex-m7", ["-O2"]),
+        ("cortex-m33", ["-Os"]),
+        ("cortex-m33", ["-O0", "-fno-omit-frame-pointer"]),
+    ],
+)
+def test_depthwise_in_assembly(toolchain: str, cpu: str, flags: list[str]) -> None:
+    try:
+        found = find_toolchain(toolchain)
+    except TinyccError as e:
+        pytest.skip(str(e))
+    layers = depthwise_in_assembly()
+    source = network(layers)
+    level, *further = flags
+    device = Device(source, Target.load(cpu), toolchain=found, level=level, flags=further)
+    check(layers, device.run)
+
+
+def test_depthwise_in_assembly_keeps_strings_short() -> None:
+    """C99 promises 4095 characters."""
+    for layer in depthwise_in_assembly():
+        for text in layer.template.micro_kernels.values():
+            literals = re.findall(r'"((?:[^"\\]|\\.)*)"', text)
+            assert len("".join(literals).replace("\\n", "\n")) <= 4095

@@ -20,7 +20,8 @@ from tinycc_nn.ops.activation import int8_bounds
 @dataclass(frozen=True)
 class Weighted:
     """
-    window:   the geometry; a dense layer of M rows is M pixels of a 1x1 convolution.
+    window:   the geometry; a dense layer of M rows is M pixels of a 1x1 convolution, a column of
+              pixels is a row.
     weights:  OHWI with I = channels / groups, zero point 0; int8, or int16 decoded from codes.
     bias:     int32, one for each output channel.
     """
@@ -58,12 +59,23 @@ class Weighted:
         _, height, width, channels = x.shape
         pad = top, left, bottom, right
         window = Window(height, width, channels, kernel, (sh, sw), (dh, dw), pad)
+        if width == kernel[1] == 1 < kernel[0] and left == right == 0:
+            # One column is the same memory as one row, in which neighbours are shared.
+            window = Window(
+                1, height, channels, (1, kernel[0]), (1, sh), (1, dh), (0, top, 0, bottom)
+            )
+            weights = weights.reshape(len(weights), 1, kernel[0], -1)
         return Weighted(op, window, int(number(op, "groups")), weights, bias)
 
     @property
     def is_depthwise(self) -> bool:
         """One output channel for each input channel."""
         return self.groups == self.window.channels == len(self.weights)
+
+    @property
+    def multiplier(self) -> int:
+        """Output channels that each input channel alone has, 0 if channels are mixed."""
+        return len(self.weights) // self.groups if self.groups == self.window.channels else 0
 
     @property
     def input_zero(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinycc_nn.backends.tvm.lower import emit_c
-from tinycc_nn.backends.tvm.prelude import prelude
+from tinycc_nn.backends.tvm.prelude import helpers_in, prelude
 from tinycc_nn.backends.tvm.tir.template import Requantize, Template, Window, folded_bias
 from tinycc_nn.source import NetworkSource, Port
 
@@ -75,7 +75,10 @@ class Layer:
                 x1 = x0 + (w.out_width - 1) * w.stride[1] + 1
                 part = image[y0 : y1 : w.stride[0], x0 : x1 : w.stride[1]]
                 factors = self.weights[:, i, j].astype(np.int64)
-                sums += part * factors[:, 0] if self.depthwise else part @ factors.T
+                if self.depthwise:
+                    sums += np.repeat(part, self.channels // w.channels, axis=2) * factors[:, 0]
+                else:
+                    sums += part @ factors.T
         q = self.requantize
         scaled = (sums * self.multiplier.astype(np.int64) + (1 << (q.shift - 1))) >> q.shift
         return np.asarray(np.clip(scaled + q.zero, q.low, q.high), np.int8).ravel()
@@ -90,13 +93,11 @@ def network(layers: Sequence[Layer]) -> NetworkSource:
     aliased = [f"net_k{i}" for i, layer in enumerate(layers) if layer.in_place]
     texts = emit_c(functions, aliased=aliased, qualifier="static __attribute__((noinline))")
     micro: dict[str, str] = {}
-    helpers: set[str] = set()
     calls, data, arena = [], [], 0
     for i, layer in enumerate(layers):
         template, inputs = layer.template, layer.window.height * layer.window.width
         inputs *= layer.window.channels
         micro |= template.micro_kernels
-        helpers |= template.helpers
         bias = folded_bias(layer.bias, layer.weights, layer.input_zero + template.input_offset)
         for name, array in (("w", layer.packed()), ("b", bias), ("m", layer.multiplier)):
             numbers = ",".join(map(str, array.ravel().tolist()))
@@ -112,6 +113,7 @@ def network(layers: Sequence[Layer]) -> NetworkSource:
             outputs = layer.window.pixels * layer.channels
             calls.append(f"  __builtin_memcpy(y{i}, {x}, {outputs});")
         arena = max(arena, place + inputs if layer.in_place else template.scratch)
+    helpers = helpers_in("".join(micro.values()))
     n = len(layers)
     arguments = [f"const int8_t *x{i}" for i in range(n)] + [f"int8_t *y{i}" for i in range(n)]
     head = f"int net_run({', '.join(arguments)}, void *arena)"

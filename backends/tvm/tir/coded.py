@@ -16,6 +16,7 @@ from tinycc_nn.backends.tvm.lower import load_tvm
 from tinycc_nn.backends.tvm.tir import im2col
 from tinycc_nn.backends.tvm.tir.blocks import Block
 from tinycc_nn.backends.tvm.tir.build import strips
+from tinycc_nn.backends.tvm.tir.coded_arguments import declare
 from tinycc_nn.backends.tvm.tir.codes import Decoder
 from tinycc_nn.backends.tvm.tir.packing import Blocking, Group, Packing
 from tinycc_nn.backends.tvm.tir.sums import Sums, unrolled
@@ -113,12 +114,9 @@ class Coded:
 
         window, channels, decoder = self.window, self.channels, self.decoder
         with IRBuilder() as builder, T.prim_func(s_tir=True):
-            x = T.arg("x", T.Buffer((window.height * window.width * window.channels,), "int8"))
-            w = decoder.arguments(self.words, "int32")
-            b = T.arg("bias", T.Buffer((channels,), "int32"))
-            m = T.arg("multiplier", T.Buffer((self.requantize.channels(channels),), "int32"))
-            y = T.arg("y", T.Buffer((window.pixels * channels,), "int8"))
-            s = T.arg("scratch", T.Buffer((self.scratch,), "int8"))
+            x, w, b, m, y, s = declare(
+                window, channels, self.requantize, decoder, (self.words, "int32"), self.scratch
+            )
             at = T.address_of
             (strip,) = strips(window.pixels, self.strip, overlap=True)
             with T.serial(strip.count) as i:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from tinycc_nn.backends.tvm.lower import load_tvm
+from tinycc_nn.backends.tvm.tir.coded_arguments import declare
 from tinycc_nn.backends.tvm.tir.codes import Decoder
-from tinycc_nn.backends.tvm.tir.depthwise import pack, plane_kernel
+from tinycc_nn.backends.tvm.tir.depthwise import plane_kernels
 from tinycc_nn.backends.tvm.tir.plane import Plane
+from tinycc_nn.backends.tvm.tir.products import pack
 from tinycc_nn.backends.tvm.tir.template import Requantize, Window, micro_kernel
 from tinycc_nn.ir.types import Array
 
@@ -43,13 +45,14 @@ class CodedDepthwise:
 
     def micro_kernels(self) -> dict[str, str]:
         found = [self.plane.clear(self.input_zero), self.plane.fill(self.input_zero)]
-        return dict([*found, self._compute(), self._channel()])
+        return dict([*found, *self._compute(), self._channel()])
 
-    def _compute(self) -> tuple[str, str]:
+    def _compute(self) -> list[tuple[str, str]]:
+        """The last one computes a channel from its weights."""
         if self.dsp:
-            columns = COLUMNS + (COLUMNS % 2 if self.window.stride[1] % 2 else 0)
-            return plane_kernel(self.plane, self.requantize, columns)
-        return _plain(self.plane, self.requantize)
+            channels = self.window.channels
+            return plane_kernels(self.plane, self.requantize, COLUMNS, channels, assembly=True)
+        return [_plain(self.plane, self.requantize)]
 
     def _channel(self) -> tuple[str, str]:
         """``f(codes, channel[, table], scratch, bias, multiplier, y)``."""
@@ -63,9 +66,9 @@ class CodedDepthwise:
         ]
         weights = "taps"
         if self.dsp:
-            lines += _words(self.window.kernel)
+            lines += _words(self.window)
             weights = "words"
-        lines.append(f"{self._compute()[0]}(scratch, {weights}, bias, multiplier, y);")
+        lines.append(f"{self._compute()[-1][0]}(scratch, {weights}, bias, multiplier, y);")
         signature = (
             f"{self.decoder.codes}int32_t channel, {self.decoder.table}const int8_t *scratch, "
             "const int32_t *bias, const int32_t *multiplier, int8_t *y"
@@ -84,12 +87,9 @@ class CodedDepthwise:
         clear, fill = plane.clear(self.input_zero)[0], plane.fill(self.input_zero)[0]
         size = (channels * self.taps * decoder.bits + 7) // 8 + 2
         with IRBuilder() as builder, T.prim_func(s_tir=True):
-            x = T.arg("x", T.Buffer((window.height * window.width * channels,), "int8"))
-            w = decoder.arguments(size, "uint8")
-            b = T.arg("bias", T.Buffer((channels,), "int32"))
-            m = T.arg("multiplier", T.Buffer((self.requantize.channels(channels),), "int32"))
-            y = T.arg("y", T.Buffer((window.pixels * channels,), "int8"))
-            s = T.arg("scratch", T.Buffer((plane.nbytes,), "int8"))
+            x, w, b, m, y, s = declare(
+                window, channels, self.requantize, decoder, (size, "uint8"), plane.nbytes
+            )
             at = T.address_of
             T.evaluate(T.call_extern("void", clear, at(s[0])))
             with T.serial(channels) as c, T.serial(plane.strips) as i:
@@ -102,13 +102,13 @@ class CodedDepthwise:
         return builder.get()
 
 
-def _words(kernel: tuple[int, int]) -> list[str]:
-    """C that puts decoded taps into the words of `depthwise.pack`."""
-    height, width = kernel
+def _words(window: Window) -> list[str]:
+    """C that puts decoded taps into the words of `products.pack`."""
+    height, width = window.kernel
     numbers = np.arange(1, height * width + 1, dtype=np.int8).reshape(height, width, 1)
-    pairs = pack(numbers).view("<i2").reshape(-1, 2).tolist()
-    lines = [f"int32_t words[{len(pairs)}];"]
-    for i, (low, high) in enumerate(pairs):
+    halves = pack(numbers, window).view("<i2").reshape(-1, 2).tolist()
+    lines = [f"int32_t words[{len(halves)}];"]
+    for i, (low, high) in enumerate(halves):
         parts = [f"((uint32_t)taps[{low - 1}] & 0xffffu)"] if low else []
         parts += [f"((uint32_t)taps[{high - 1}] << 16)"] if high else []
         lines.append(f"words[{i}] = (int32_t)({' | '.join(parts) or '0'});")

@@ -15,6 +15,7 @@ from tinycc_nn.backends.tvm.lower import load_tvm
 from tinycc_nn.backends.tvm.tir import im2col
 from tinycc_nn.backends.tvm.tir.build import strips
 from tinycc_nn.backends.tvm.tir.coded import SIGNATURE, lanes
+from tinycc_nn.backends.tvm.tir.coded_arguments import declare
 from tinycc_nn.backends.tvm.tir.codes import Decoder
 from tinycc_nn.backends.tvm.tir.template import Requantize, Window, micro_kernel
 from tinycc_nn.ir.types import Array
@@ -114,12 +115,9 @@ class CodedWords:
         fill, decode, block = (k()[0] for k in (self._fill, self._decode, self._block))
         words, size = decoder.words(CHANNELS * self.depth), 2 * PIXELS * self.depth
         with IRBuilder() as builder, T.prim_func(s_tir=True):
-            x = T.arg("x", T.Buffer((window.height * window.width * window.channels,), "int8"))
-            w = decoder.arguments(self.words, "int32")
-            b = T.arg("bias", T.Buffer((channels,), "int32"))
-            m = T.arg("multiplier", T.Buffer((self.requantize.channels(channels),), "int32"))
-            y = T.arg("y", T.Buffer((window.pixels * channels,), "int8"))
-            s = T.arg("scratch", T.Buffer((self.scratch,), "int8"))
+            x, w, b, m, y, s = declare(
+                window, channels, self.requantize, decoder, (self.words, "int32"), self.scratch
+            )
             at, last = T.address_of, self.strip - PIXELS
             (strip,) = strips(window.pixels, self.strip, overlap=True)
             with T.serial(strip.count) as i:

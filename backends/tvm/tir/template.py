@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from tinycc_nn.backends.tvm.prelude import helpers_in
 
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
@@ -116,11 +114,6 @@ class Template:
     in_place: bool = False
     dsp: bool = False
     input_offset: int = 0
-    helpers: frozenset[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        used = set().union(*(helpers_in(t) for t in self.micro_kernels.values()))
-        object.__setattr__(self, "helpers", frozenset(used))
 
 
 def micro_kernel(
