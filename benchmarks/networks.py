@@ -2,8 +2,9 @@
 
 For each network, core and -O level: accuracy, arena beside its lower bound, flash, instructions,
 estimated cycles, each beside CMSIS-NN's figures of baselines.toml; and the samples on which
-interpreter, host C and emulated C differ. Writes results/networks.json and results/networks.md, and
-fails where instructions, flash or arena grew by more than 2 % over the results that are there.
+interpreter, host C and emulated C differ. Writes results/networks.json, .md and .svg, and fails where
+instructions, cycles, flash or arena grew by more than 2 % over the results that are there; those
+rows are kept as they were, unless --accept says that it has to be so.
 
 Without --data: the example network. With it: the MLPerf Tiny networks of that folder.
 """
@@ -15,9 +16,11 @@ import dataclasses
 import json
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +36,9 @@ HERE = Path(__file__).parent
 DIGITS = HERE.parent / "examples" / "digits"
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m3", "cortex-m0plus")
 GROWTH = 1.02
+COSTS = ("instructions", "cycles", "flash", "arena")
+Results = Mapping[str, Mapping[str, Any]]
+"""What was measured before, by the key of a row."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +129,18 @@ def measure(network: Network, cpu: str, level: str, samples: int) -> Row:
     return row_of(network, cpu, level, compile_model(request).report)
 
 
-def baseline(network: Network) -> dict[str, dict[str, int]]:
-    """The tables of baselines.toml for a network, or none."""
-    table = tomllib.loads((HERE / "baselines.toml").read_text())
-    return table[network.baseline] if network.baseline else {}
+Figures = dict[str, dict[str, int]]
+
+
+@cache
+def baselines() -> dict[str, Figures]:
+    """The figures of baselines.toml by network: what is measured, then the core."""
+    return tomllib.loads((HERE / "baselines.toml").read_text())
+
+
+def baseline(network: Network) -> Figures:
+    """Those of a network, or none."""
+    return baselines()[network.baseline] if network.baseline else {}
 
 
 def row_of(network: Network, cpu: str, level: str, report: Report) -> Row:
@@ -151,19 +165,27 @@ def row_of(network: Network, cpu: str, level: str, report: Report) -> Row:
 
 
 COLUMNS = (
-    "network", "core", "level", "accuracy", "float", "flash", "arena (bound)", "instructions",
-    "x fewer", "cycles", "x faster", "bits",
+    "network", "core", "level", "accuracy", "float", "flash", "CMSIS-NN", "arena (bound)",
+    "instructions", "CMSIS-NN", "x fewer", "cycles", "CMSIS-NN", "x faster", "best published", "bits",
 )  # fmt: skip
 
 
 def cells(r: Row) -> list[str]:
     """A row as text."""
     unit = " %" if r.metric == "top1" else " mse"
+    base = baselines().get(r.network, {})
+
+    def theirs(name: str) -> str:
+        found = base.get(name, {}).get(r.cpu)
+        return f"{found:,}" if found else ""
+
     return [
         r.network, r.cpu, f"-{r.level}", f"{r.accuracy:.2f}{unit}",
         "" if r.float_accuracy is None else f"{r.float_accuracy:.2f}{unit}", f"{r.flash:,}",
-        f"{r.arena:,} ({r.bound:,})", f"{r.instructions:,}", str(r.instructions_of_baseline or ""),
-        f"{r.cycles:,}", str(r.cycles_of_baseline or ""), f"{r.mismatches} of {r.samples} differ",
+        theirs("flash"), f"{r.arena:,} ({r.bound:,})",
+        f"{r.instructions:,}", theirs("instructions"), str(r.instructions_of_baseline or ""),
+        f"{r.cycles:,}", theirs("cycles"), str(r.cycles_of_baseline or ""), theirs("published"),
+        f"{r.mismatches} of {r.samples} differ",
     ]  # fmt: skip
 
 
@@ -183,26 +205,62 @@ def summary(rows: list[Row]) -> str:
     for r in rows:
         if r.network not in SUMMARY:
             continue
-        c = cells(r)
+        c = dict(zip(reversed(COLUMNS), reversed(cells(r)), strict=True))
         ratio = r.instructions_of_baseline
         theirs = f"x {ratio:.2f}" if ratio else ""
         lines.append(
-            f"| {r.network} | {r.cpu} | -{r.level} | {c[3]} ({r.float_accuracy:.2f}) | {c[5]} | "
-            f"{r.arena:,} | {c[7]} | {c[9]} | {theirs} |"
+            f"| {r.network} | {r.cpu} | -{r.level} | {c['accuracy']} ({r.float_accuracy:.2f}) | "
+            f"{c['flash']} | {r.arena:,} | {c['instructions']} | {c['cycles']} | {theirs} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def regressions(rows: list[Row], before: dict[str, dict[str, int]]) -> list[str]:
-    """What grew by more than GROWTH."""
-    found = []
-    for r in rows:
-        old = before.get(r.key, {})
-        for name in ("instructions", "flash", "arena"):
-            now = getattr(r, name)
-            if name in old and now > GROWTH * old[name]:
-                found.append(f"{r.key}: {name} {old[name]:,} -> {now:,}")
+def regressions(rows: Mapping[str, Any], before: Results, names: Sequence[str]) -> dict[str, str]:
+    """By the key of a row, which of its figures grew by more than GROWTH."""
+    found = {}
+    for key, row in rows.items():
+        old = before.get(key, {})
+        grown = [
+            f"{name} {old[name]:,} -> {now:,}"
+            for name in names
+            if name in old and (now := getattr(row, name)) > GROWTH * old[name]
+        ]
+        if grown:
+            found[key] = ", ".join(grown)
     return found
+
+
+def fail_if(worse: Mapping[str, str]) -> None:
+    """End the program if there are regressions."""
+    if worse:
+        lines = "\n".join(f"{key}: {text}" for key, text in worse.items())
+        sys.exit(f"grew by more than 2 % (--accept if it has to be so):\n{lines}")
+
+
+def picture(rows: list[Row], file: Path) -> None:
+    """Bars of instructions at the first level of each core, ours beside theirs, on a logarithmic
+    axis."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "tinycc-nn"
+    from matplotlib import pyplot
+
+    chosen = [r for r in rows if r.network in baselines() and r.level == "O2"] or rows
+    theirs = [baselines().get(r.network, {}).get("instructions", {}).get(r.cpu) for r in chosen]
+    figure, axes = pyplot.subplots(figsize=(9, 0.4 * len(chosen) + 1))
+    pairs = [(i, n) for i, n in enumerate(theirs) if n]
+    axes.barh([i - 0.2 for i, _ in pairs], [n for _, n in pairs], 0.4, label="CMSIS-NN")
+    places = range(len(chosen))
+    axes.barh([p + 0.2 for p in places], [r.instructions for r in chosen], 0.4, label="tinycc-nn")
+    axes.set_yticks(list(places), [r.key for r in chosen], fontsize=7)
+    axes.set_xscale("log")
+    axes.set_xlabel("instructions of one inference")
+    axes.invert_yaxis()
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
 
 
 def main() -> None:
@@ -212,34 +270,38 @@ def main() -> None:
     parser.add_argument("--level", nargs="*", default=["O2", "Os", "O3"])
     parser.add_argument("--only", nargs="*", help="names of networks")
     parser.add_argument("--samples", type=int, default=32, help="compared bit for bit")
+    parser.add_argument("--accept", action="store_true", help="write rows that grew as well")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder")
     given = parser.parse_args()
     chosen = [n for n in networks(given.data) if not given.only or n.name in given.only]
-    results = HERE / "results" / ("networks" if given.data else "example")
+    results = given.results / ("networks" if given.data else "example")
     file = results.with_suffix(".json")
     before = json.loads(file.read_text()) if file.exists() else {}
     console = Console(width=170)
     rows: list[Row] = []
+    accepted: list[Row] = []
     for network, cpu, level in plan(chosen, given.cpu, given.level):
-        rows.append(measure(network, cpu, level, given.samples))
-        console.print(" | ".join(cells(rows[-1])), highlight=False)
-        write(results, before, rows, in_readme=given.data is not None)
+        rows.append(row := measure(network, cpu, level, given.samples))
+        console.print(" | ".join(cells(row)), highlight=False)
+        if given.accept or not regressions({row.key: row}, before, COSTS):
+            accepted.append(row)
+        write(results, before, accepted, in_readme=given.data is not None)
     table = Table(*COLUMNS)
     for r in rows:
         table.add_row(*cells(r))
     console.print(table)
-    if worse := regressions(rows, before):
-        sys.exit("grew by more than 2 %:\n" + "\n".join(worse))
+    if not given.accept:
+        fail_if(regressions({r.key: r for r in rows}, before, COSTS))
 
 
-def write(
-    results: Path, before: dict[str, dict[str, int]], rows: list[Row], *, in_readme: bool
-) -> None:
+def write(results: Path, before: Results, rows: list[Row], *, in_readme: bool) -> None:
     """The results so far, new rows over old ones, so that an interrupted run keeps what it has."""
-    results.parent.mkdir(exist_ok=True)
-    after = before | {r.key: dataclasses.asdict(r) for r in rows}
+    results.parent.mkdir(parents=True, exist_ok=True)
+    after = {**before} | {r.key: dataclasses.asdict(r) for r in rows}
     every = [Row(**r) for r in after.values()]
     results.with_suffix(".json").write_text(json.dumps(after, indent=1) + "\n")
     results.with_suffix(".md").write_text(markdown(every))
+    picture(every, results.with_suffix(".svg"))
     if in_readme:
         results.with_name("summary.md").write_text(summary(every))
 

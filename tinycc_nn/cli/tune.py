@@ -64,7 +64,7 @@ def command(
     """Measure every kernel of every layer of MODEL, so that compile chooses by facts.
 
     May be stopped at any moment: it goes on where it was. What compile needs for most networks on
-    a Cortex-M4 is measured already and ships with tinycc-nn.
+    a Cortex-M0+, M3, M4, M7 or M33 is measured already and ships with tinycc-nn.
     """
     from tinycc_nn.backend import Effort, load_backend
     from tinycc_nn.cachedir import user_records

@@ -1,4 +1,9 @@
-"""add-dsp: sums and differences of two int8 tensors of one shape, with the DSP extension."""
+"""add-dsp: sums and differences of two int8 tensors of one shape, with the DSP extension.
+
+Alone, as here, a sum takes 6.25 instructions and 6.9 cycles an element (Cortex-M4, GCC 12 -O2). In the
+producer's requantization it was measured to take 7.1 and 8.8: its operand is loaded byte by byte, and
+the producer's result has to be rounded and limited to int8 all the same. So it isn't fused.
+"""
 
 from __future__ import annotations
 
