@@ -14,7 +14,18 @@ from tinycc_nn.ops.xnor import pack_bits
 from tinycc_nn.reference import run
 from tinycc_nn.target import Target
 
-FORMATS = ("int8", "i2", "i4", "i5", "i6", "posit<5,0>", "posit<6,0>", "posit<8,0>", "ternary")
+FORMATS = (
+    "int8",
+    "i2",
+    "i4",
+    "i5",
+    "i6",
+    "posit<5,0>",
+    "posit<6,0>",
+    "posit<8,0>",
+    "ternary",
+    "binary",
+)
 LAYERS = {
     "pointwise 64->64, 25x5": (25, 5, 64, 64),
     "pointwise 64->64, 16x8": (16, 8, 64, 64),

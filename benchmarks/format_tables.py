@@ -139,7 +139,7 @@ def commands(found: Found) -> str:
             key = ("score", n, text, "channel optimized")
             base = ("score", n, INT8, "channel optimized")
             value, nbytes = found.get("score", *key), found.get("bytes", *key)
-            real = found.get("score", n, "float32", "channel optimized")
+            real = found.get("score", "score", n, "float32", "channel optimized")
             least = found.get("bytes", *base)
             if value is None or nbytes is None or real is None or not least:
                 continue
@@ -177,7 +177,7 @@ def _versus(found: Found, network: str, bits: int, names: Sequence[str]) -> list
     posits = [f"posit<{bits},{es}>" for es in (0, 1, 2)]
     lines = []
     for setting in ("channel optimized", "tensor optimized", "channel nearest"):
-        values = {t: found.get("score", network, t, setting) for t in (fixed, *posits)}
+        values = {t: found.get("score", "score", network, t, setting) for t in (fixed, *posits)}
         known = {t: v for t, v in values.items() if v is not None}
         if len(known) < len(values) or any(t not in names for t in known):
             continue

@@ -151,10 +151,11 @@ def measured(network: Network, text: str) -> dict[str, float]:
 def tasks(bench: Bench) -> Iterator[Task]:
     """In the order in which they are most wanted."""
     found = {n.name: n for n in networks(bench.data)[:3]}
-    first = ("float32", "int8", WIDE, *MIXED, *FORMATS)
+    first = ("float32", "int8", *MIXED, "posit<5,0>", *INTEGERS)
     yield from scores(bench, found, first, SETTINGS[0])
     for text, layer in COSTS:
         yield Task("cost", layer, text, "", lambda t=text, x=layer: cost(t, x))  # type: ignore[misc]
+    yield from scores(bench, found, (*FORMATS, WIDE), SETTINGS[0])
     for text in MEASURED:
         for name, n in found.items():
             yield Task("cycles", name, text, "-O2", lambda n=n, t=text: measured(n, t))  # type: ignore[misc]
@@ -197,7 +198,7 @@ def main() -> None:
     if given.fresh:
         file.unlink(missing_ok=True)
     rows, start = kept(file), time.monotonic()
-    wanted = list(tasks(Bench(given.data, given.samples)))
+    wanted = list({t.key: t for t in tasks(Bench(given.data, given.samples))}.values())
     for i, task in enumerate(wanted):
         if task.key in rows:
             continue
