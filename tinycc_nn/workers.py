@@ -15,6 +15,9 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+_STARTING = 60.0
+"""Seconds that a new process may take until it says that it has started."""
+
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
@@ -30,7 +33,7 @@ class Failed:
 @dataclass
 class _Worker(Generic[Task, Answer]):
     process: BaseProcess
-    connection: Connection[Task, Answer | Failed]
+    connection: Connection[Task, Answer | Failed | None]
     task: int = -1
     since: float = 0.0
 
@@ -99,6 +102,9 @@ class Workers(Generic[Task, Answer]):
                 for w in tuple(running):
                     if w.connection in ready:
                         answer = _answer(w)
+                        if answer is None:
+                            w.since = time.monotonic()
+                            continue
                     elif time.monotonic() >= w.since + task_seconds:
                         answer = Failed(f"it took more than {task_seconds:g} s", died=True)
                     else:
@@ -119,8 +125,9 @@ class Workers(Generic[Task, Answer]):
 
     def _give(self, index: int, tasks: Sequence[Task]) -> _Worker[Task, Answer]:
         """Let a process work on a task; that it is dead is seen when its answer is read."""
-        w = self._idle.pop() if self._idle else self._start()
-        w.task, w.since = index, time.monotonic()
+        new = not self._idle
+        w = self._start() if new else self._idle.pop()
+        w.task, w.since = index, time.monotonic() + (_STARTING if new else 0.0)
         with contextlib.suppress(OSError):
             w.connection.send(tasks[index])
         return w
@@ -163,7 +170,8 @@ def _environment(given: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _answer(w: _Worker[Task, Answer]) -> Answer | Failed:
+def _answer(w: _Worker[Task, Answer]) -> Answer | Failed | None:
+    """What the worker says; None when it has started."""
     try:
         return w.connection.recv()
     except (EOFError, OSError):
@@ -177,10 +185,13 @@ def _end(w: _Worker[Task, Answer]) -> None:
     w.connection.close()
 
 
-def _serve(work: Callable[[Task], Answer], connection: Connection[Answer | Failed, Task]) -> None:
-    """Answer tasks until the other side is gone."""
+def _serve(
+    work: Callable[[Task], Answer], connection: Connection[Answer | Failed | None, Task]
+) -> None:
+    """Say that all is imported, then answer tasks until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
     with contextlib.suppress(EOFError, OSError):
+        connection.send(None)
         while True:
             task = connection.recv()
             answer: Answer | Failed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinycc_nn.diagnostics import UsageError
 from tinycc_nn.options import option_infos
-from tinycc_nn.pipeline import print_pipeline
+from tinycc_nn.pipeline import Pass, print_pipeline
 from tinycc_nn.search.fitness import FAILED
 from tinycc_nn.search.methods import RandomSearch
 from tinycc_nn.search.nsga import Scored
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 _NONE = "none"
-_TRIES = 100
+_TRIES = 6
 
 
 class OptunaSearch(RandomSearch):
@@ -90,10 +90,17 @@ class OptunaSearch(RandomSearch):
                 if v := values(o):
                     at = trial.suggest_categorical(f"{i}.{name}.{o.name}", list(range(len(v))))
                     settings[o.name] = v[at]
-            if (made := make(kind, settings)) is None:
+            if (made := _together(kind, settings)) is None:
                 return None
             found.append(made)
         return tuple(found)
+
+
+def _together(kind: type[Pass], settings: dict[str, Any]) -> Pass | None:
+    """The pass with these options, but for one that doesn't go with the others."""
+    left_out = [None, *settings]
+    tries = (make(kind, {k: v for k, v in settings.items() if k != n}) for n in left_out)
+    return next((p for p in tries if p is not None), None)
 
 
 def _parameters(genome: Genome) -> dict[str, str | int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ class Cluster:
         try:
             if address is None:
                 settings = {
-                    "distributed.scheduler.allowed-failures": RETRIES,
+                    "distributed.scheduler.allowed-failures": 0,
                     "distributed.nanny.pre-spawn-environ": {
                         **dask.config.get("distributed.nanny.pre-spawn-environ"),
                         **ONE_THREAD,
@@ -71,25 +72,42 @@ class Cluster:
     ) -> Iterator[tuple[int, Evaluation]]:
         from distributed import as_completed
 
-        futures = {
-            self._client.submit(
-                watched, self._work, task, self._task_seconds, pure=False, priority=-i
-            ): i
-            for i, task in enumerate(tasks)
-        }
-        left = None if until is None else max(0.0, until - time.monotonic())
+        left = deque(range(len(tasks)))
+        tries = dict.fromkeys(left, 0)
+        running: dict[Any, int] = {}
+        done = as_completed(timeout=None if until is None else max(0.0, until - time.monotonic()))
+
+        def fill() -> None:
+            """No more than there are workers: what waits on one that dies counts as its cause."""
+            while left and len(running) < self._slots():
+                i = left.popleft()
+                future = self._client.submit(
+                    watched, self._work, tasks[i], self._task_seconds, pure=False
+                )
+                running[future] = i
+                done.add(future)
+
+        fill()
         try:
-            for future in as_completed(futures, timeout=left):
-                i = futures[future]
+            for future in done:
+                i = running.pop(future)
                 error: Any = future.exception()
+                if error is not None and tries[i] < RETRIES:
+                    tries[i] += 1
+                    left.appendleft(i)
+                fill()
                 if error is None:
                     yield i, future.result()
-                else:
+                elif i not in (*left, *running.values()):
                     yield i, failed(tasks[i], f"{type(error).__name__}: {error}".split("\n")[0])
         except TimeoutError:
             return
         finally:
-            self._client.cancel(list(futures))
+            self._client.cancel(list(running))
+
+    def _slots(self) -> int:
+        threads: dict[str, int] = self._client.nthreads()
+        return max(1, sum(threads.values()))
 
     def close(self) -> None:
         self._client.close()

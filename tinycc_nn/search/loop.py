@@ -119,7 +119,7 @@ class Loop:
         """Let `most` of the front, those with most room around them, be judged on all data, then
         be measured. False if there was none left."""
         done = False
-        for stage in STAGES[1:]:
+        for stage in STAGES[1 : STAGES.index(self.search.settings.deepest) + 1]:
             waiting = self._waiting(stage)
             if waiting and most is not None:
                 seen = self._seen()

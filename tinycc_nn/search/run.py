@@ -56,13 +56,14 @@ def run_search(
     cache: Path,
     *,
     observe: Observe = lambda progress: None,
-    resume: bool = False,
+    resume: bool | None = False,
 ) -> Outcome:
     """
     Search until the budget is used up; what is evaluated goes to `store` one by one.
 
     cache:  folder for networks that pipelines have in common.
-    resume: go on with a search of these settings, whose budget may have been smaller.
+    resume: go on with a search of these settings, whose budget may have been smaller; None: if
+            there is one.
 
     UsageError for objectives and limits that the target can't tell, and if there is a search of
     these settings without `resume`, or none with it.
@@ -71,7 +72,8 @@ def run_search(
     check_settings(settings, here.target)
     metric, baseline, held_baseline = here.baseline()
     settings = dataclasses.replace(settings, metric=metric, baseline=baseline)
-    check_resume(store, problem, settings, resume=resume)
+    if resume is not None:
+        check_resume(store, problem, settings, resume=resume)
     search = store.start(problem, settings)
     around = frame(here.kind)
     prepared = here.prepared(around.before)

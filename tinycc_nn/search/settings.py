@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tinycc_nn.cachedir import content_key
+from tinycc_nn.search.results import Stage
 
 Method = Literal["genetic", "random", "optuna"]
 OBJECTIVES = ("accuracy", "cycles", "flash", "ram", "energy")
@@ -91,6 +92,7 @@ class SearchSettings:
 
     objectives: names out of OBJECTIVES that are made good at once.
     weights:    by objective, for a single sum instead of a front; empty for a front.
+    deepest:    the last stage that networks come to; only "measured" gives results to report.
     baseline:   the accuracy of the model as given, on the evaluation data that the search may see;
                 metric: "top1" or "mse".
     """
@@ -102,6 +104,7 @@ class SearchSettings:
     weights: tuple[tuple[str, float], ...] = ()
     bounds: Bounds = field(default_factory=Bounds)
     budget: Budget = field(default_factory=Budget)
+    deepest: Stage = "measured"
     metric: str = "top1"
     baseline: float | None = None
 

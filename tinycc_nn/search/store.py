@@ -62,15 +62,34 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _VERSION):
-                hint = f"this version reads {_VERSION}: use another file"
-                raise TinyccError(f"a search store of version {version}", str(path), hint)
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            version = self._prepare()
         except (sqlite3.Error, OSError) as e:
             raise TinyccError(f"can't open the search store: {e}", str(path)) from None
+
+        if version != _VERSION:
+            hint = f"this version reads {_VERSION}: use another file"
+            raise TinyccError(f"a search store of version {version}", str(path), hint)
+
+    def _prepare(self) -> int:
+        """Make the tables of a new file; the version of what is there."""
+        until = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA synchronous = FULL")
+                (version,) = self._db.execute("PRAGMA user_version").fetchone()
+                if version == 0:
+                    self._db.execute("PRAGMA journal_mode = WAL")
+                    mark = f"PRAGMA user_version = {_VERSION};"
+                    self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {mark} COMMIT;")
+                    version = _VERSION
+                return int(version)
+            except sqlite3.OperationalError as e:
+                # another process that makes the same file: SQLite doesn't wait for this lock
+                if "locked" not in str(e) or time.monotonic() > until:
+                    raise
+                if self._db.in_transaction:
+                    self._db.rollback()
+                time.sleep(0.05)
 
     def __enter__(self) -> Self:
         return self
