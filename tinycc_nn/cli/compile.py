@@ -27,6 +27,7 @@ from tinycc_nn.cli._options import (
     toolchain_option,
     train_option,
 )
+from tinycc_nn.cli._replay import Replay
 from tinycc_nn.diagnostics import UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Depfile:
 @train_option
 @click.option("--eval", "evaluate", metavar="DATA", help="Measure the accuracy: FILE.npz[:ARRAY[,LABELS]].")  # fmt: skip
 @pipeline_option
+@click.option("--from-search", metavar="STORE#ID", help="A pipeline that a search found, with its target and options; byte for byte.")  # fmt: skip
 @click.option("--print-pipeline", is_flag=True, help="Print the passes that would run, and stop.")
 @click.option("--max-flash", metavar="SIZE", help="Choose kernels that fit, exit with 3 above it; as in 256K (K is 1024).")  # fmt: skip
 @click.option("--max-ram", metavar="SIZE", help="The same for RAM: arena, buffers and stack.")
@@ -74,7 +76,9 @@ class Depfile:
 @click.option("-MT", "depfile_target", metavar="TARGET", help="Its target; by default DIR/NAME.c.")
 @click.option("-save-temps", "save_temps", is_flag=True, help="Keep the IR and the ELF file in DIR.")  # fmt: skip
 @click.option("-v", "verbose", is_flag=True, help="Say on stderr what is being done.")
+@click.pass_context
 def command(
+    context: click.Context,
     model: str,
     output: Path | None,
     name: str | None,
@@ -87,6 +91,7 @@ def command(
     train: str | None,
     evaluate: str | None,
     pipeline: str | None,
+    from_search: str | None,
     print_pipeline: bool,
     max_flash: str | None,
     max_ram: str | None,
@@ -121,40 +126,50 @@ def command(
         parse_bytes(max_ram, "--max-ram"),
         parse_ms(max_latency, "--max-latency"),
     )
-    chosen = choose_target(mcpu, target)
     if tune_budget is not None and level != "3":
         raise UsageError("--tune-budget needs -O3", hint="tinycc-nn tune measures for any level")
     if output is None and not print_pipeline:
         raise UsageError("no output directory", hint="give one with -o DIR")
-    read = Model.read(model)
-    request = Request(
-        model=read,
-        name=name or c_name(read.stem),
-        target=chosen,
-        level=f"O{level}",
-        dtype=dtype,
-        weights=None if weights in ("int8", "i8") else weights,
-        calib=DataSpec.parse(calib) if calib else None,
-        train=train,
-        eval=DataSpec.parse(evaluate) if evaluate else None,
-        pipeline=pipeline,
-        input_dims=parse_dims(input_dims),
-        backend=backend,
-        kernels=parse_pairs(kernels, "LAYER=NAME"),
-        toolchain=toolchain,
-        measure=not no_measure,
-        max_flash=limits.flash,
-        max_ram=limits.ram,
-        records=Path(records) if records else user_records(),
-        tune_seconds=parse_seconds(tune_budget, "--tune-budget"),
-        workers=os.cpu_count() or 1,
-    )
+    replay = None
+    if from_search is not None:
+        replay = Replay(from_search, context)
+        request = replay.request(
+            model, name, calib, train, evaluate, records, measure=not no_measure
+        )
+    else:
+        chosen = choose_target(mcpu, target)
+        read = Model.read(model)
+        request = Request(
+            model=read,
+            name=name or c_name(read.stem),
+            target=chosen,
+            level=f"O{level}",
+            dtype=dtype,
+            weights=None if weights in ("int8", "i8") else weights,
+            calib=DataSpec.parse(calib) if calib else None,
+            train=train,
+            eval=DataSpec.parse(evaluate) if evaluate else None,
+            pipeline=pipeline,
+            input_dims=parse_dims(input_dims),
+            backend=backend,
+            kernels=parse_pairs(kernels, "LAYER=NAME"),
+            toolchain=toolchain,
+            measure=not no_measure,
+            max_flash=limits.flash,
+            max_ram=limits.ram,
+            records=Path(records) if records else user_records(),
+            tune_seconds=parse_seconds(tune_budget, "--tune-budget"),
+            workers=os.cpu_count() or 1,
+        )
     if print_pipeline:
         _print_pipeline(request)
         return
     assert output is not None
-    files, report = _build(request, use_cache=not no_cache, keep=save_temps, verbose=verbose)
-    check_limits(report, chosen, limits)
+    if replay is not None:
+        files, report = replay.build(request, keep=save_temps)
+    else:
+        files, report = _build(request, use_cache=not no_cache, keep=save_temps, verbose=verbose)
+    check_limits(report, request.target, limits)
     rule = Depfile(depfile or depfile_name is not None, depfile_name, depfile_target)
     _write(request, output, {**files, "report.json": report.to_json()}, rule)
     _print(report)

@@ -102,6 +102,7 @@ def command(
     """
     from tinycc_nn.cachedir import user_networks, user_records
     from tinycc_nn.models import STDIN
+    from tinycc_nn.search.replay import STORE
     from tinycc_nn.search.run import identified, run_search
     from tinycc_nn.search.settings import Bounds, Problem, SearchSettings
     from tinycc_nn.search.store import Store
@@ -142,9 +143,10 @@ def command(
     seconds = parse_seconds(timeout, "--timeout")
     assert seconds is not None
     problem = identified(problem)
+    store_path = store_file or output / STORE
     executor = _executor(scheduler, workers or os.cpu_count() or 1, seconds)
     try:
-        with Store(store_file or output / "search.sqlite") as store, _Shown() as shown:
+        with Store(store_path) as store, _Shown() as shown:
             found = run_search(
                 problem,
                 settings,
@@ -156,7 +158,7 @@ def command(
             )
     finally:
         executor.close()
-    _write(output, found)
+    _write(output, found, store_path)
     _print(found)
     found.check()
 
@@ -245,14 +247,15 @@ class _Shown:
         self._live.update("\n".join(lines), refresh=self._live.console.is_terminal)
 
 
-def _write(output: Path, found: Outcome) -> None:
+def _write(output: Path, found: Outcome, store: Path) -> None:
     """pareto.json and the pipelines, all at once; those of an earlier run go."""
     from tinycc_nn.outputs import write_directory
+    from tinycc_nn.search.replay import PARETO
 
     folder = output / "pipelines"
     names = {f"{e.id}.txt": f"{e.pipeline}\n" for e in found.front}
     write_directory(folder, names)
-    write_directory(output, {"pareto.json": found.to_json()})
+    write_directory(output, {PARETO: found.to_json(store)})
     for old in folder.glob("*.txt"):
         if old.name not in names:
             old.unlink()

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tinycc_nn.diagnostics import LimitError, TinyccError
 from tinycc_nn.pipeline import print_pipeline
@@ -57,8 +58,8 @@ class Outcome:
         hint = f"the nearest is number {e.id}: {e.pipeline}\n   {describe(e)}"
         raise LimitError(message, hint=hint)
 
-    def to_json(self) -> str:
-        """The text of pareto.json."""
+    def to_json(self, store: Path) -> str:
+        """The text of pareto.json; `store` is where the evaluations are."""
         s = self.search
         points = self.front or ((self.nearest[0],) if self.nearest else ())
         found = {
@@ -70,8 +71,15 @@ class Outcome:
             "seconds": round(s.seconds, 1),
             "evaluated": self.evaluated,
             "failed": self.failed,
+            "store": str(store),
+            "replay": f"tinycc-nn compile {s.problem.model} -o DIR --from-search {store}#ID",
             "points": [
-                {"id": e.id, "pipeline": e.pipeline, **json.loads(e.metrics.to_json())}
+                {
+                    "id": e.id,
+                    "pipeline": e.pipeline,
+                    "network": e.network,
+                    **json.loads(e.metrics.to_json()),
+                }
                 for e in points
             ],
         }
