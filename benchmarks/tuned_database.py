@@ -12,7 +12,6 @@ import dataclasses
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -136,7 +135,7 @@ def main() -> int:
     args = parser.parse_args()
     console, failures = Console(stderr=True, highlight=False), 0
     until = time.monotonic() + args.budget if args.budget else None
-    folder = Path(tempfile.gettempdir()) / "tinycc-nn-tuned"
+    folder = Path(__file__).parents[1] / "build" / "tuned"
 
     def observe(step: TuningStep) -> None:
         if step.failure or step.done % 20 == 0 or step.done == step.total:
