@@ -10,8 +10,8 @@ NETWORKS = ("kws", "ic", "ad")
 INT8 = "int8"
 
 HEADLINE = {
-    "kws": "models/kws_dscnn.onnx -mcpu=cortex-m4 --calib 'kws.npz:x[:250]' --eval 'kws.npz:x[250:],y[250:]'",
-    "ic": "models/ic_resnet8.onnx -mcpu=cortex-m4 --calib 'cifar10.npz:train_x[:250]' --eval cifar10.npz:val_x,val_y",
+    "kws": "models/kws_dscnn.onnx -mcpu=cortex-m4 --calib 'data/kws.npz:x[:250]' --eval 'data/kws.npz:x[250:],y[250:]'",
+    "ic": "models/ic_resnet8.onnx -mcpu=cortex-m4 --calib 'data/cifar10.npz:train_x[:250]' --eval data/cifar10.npz:val_x,val_y",
 }
 """Arguments of `tinycc-nn compile` that give a network's row, but for --weights."""
 
