@@ -11,26 +11,30 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tinycc_nn.cli._table import Table, markdown
 from tinycc_nn.pipeline import print_pipeline
 from tinycc_nn.pipeline_text import parse_pipeline
-from tinycc_nn.search.evaluate import Task
+from tinycc_nn.search.evaluate import Task, evaluator
 from tinycc_nn.search.executor import Processes
 from tinycc_nn.search.fitness import Correction, Costs
 from tinycc_nn.search.hypervolume import hypervolume
 from tinycc_nn.search.loop import Progress
+from tinycc_nn.search.methods import make_method
 from tinycc_nn.search.outcome import Outcome
 from tinycc_nn.search.recipes import frame, recipes
 from tinycc_nn.search.results import Evaluation, Stage
 from tinycc_nn.search.run import identified, run_search
 from tinycc_nn.search.settings import Budget, Method, Problem, SearchSettings
+from tinycc_nn.search.space import Space
 from tinycc_nn.search.store import Store
 
 RESULTS = Path(__file__).parent / "results" / "search.md"
@@ -196,6 +200,35 @@ def orders(bench: Bench, found: Outcome) -> str:
     )
 
 
+def speed(bench: Bench, count: int = 48) -> str:
+    """Evaluations a minute of the cheap stages, from empty caches, by 1 and by 2 workers."""
+    here = evaluator(bench.problem, bench.cache)
+    space = Space.of(here.prepared(FRAME.before), bench.problem)
+    first = [*recipes("float32", bench.problem).values()]
+    settings = SearchSettings(seed=7, population=count)
+    texts = [print_pipeline(FRAME.around(g)) for g in make_method(settings, space, first).ask()]
+    rates, busy = {}, {}
+    for workers in (1, 2):
+        with TemporaryDirectory() as folder:
+            tasks = [Task(bench.problem, t, "predicted", Path(folder)) for t in texts]
+            pool = Processes(workers)
+            try:
+                warm = [Task(bench.problem, "", "predicted", Path(folder))] * workers
+                list(pool.run(warm))
+                started = time.perf_counter()
+                done = dict(pool.run(tasks))
+                rates[workers] = 60 * len(done) / (time.perf_counter() - started)
+                busy[workers] = statistics.mean(e.seconds for e in done.values())
+            finally:
+                pool.close()
+    return (
+        f"## Speed\n\n{count} pipelines (the recipes, their variations, chance), from empty caches: "
+        f"{rates[1]:.0f} evaluations a minute with 1 worker, {rates[2]:.0f} with 2 "
+        f"(x {rates[2] / rates[1]:.2f}); seconds an evaluation: mean {busy[1]:.2f}. Measured with "
+        f"other jobs on the machine (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores).\n"
+    )
+
+
 def methods(bench: Bench, evaluations: int) -> str:
     """Hypervolumes of the methods at equal evaluations, by predicted costs."""
     (int8,) = bench.evaluate(["quantize"], "judged").values()
@@ -247,7 +280,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=540, help="of this slice")
     parser.add_argument("--budget", type=float, default=1800, help="seconds of the search by time")
     parser.add_argument("--evaluations", type=int, default=100, help="of each method and seed")
-    parser.add_argument("--only", choices=["kws", "methods"], help="one part")
+    parser.add_argument("--only", choices=["kws", "methods", "speed"], help="one part")
     given = parser.parse_args()
     data = given.data / "data" / "kws.npz"
     problem = identified(
@@ -261,6 +294,7 @@ def main() -> None:
     parts: dict[str, Callable[[Bench], str]] = {
         "kws": lambda b: kws(b, given.budget),
         "methods": lambda b: methods(b, given.evaluations),
+        "speed": speed,
     }
     workers = Processes(2)
     given.work.mkdir(parents=True, exist_ok=True)
