@@ -14,6 +14,7 @@ from tinycc_nn.training.data import ArrayData
 from tinycc_nn.training.settings import Settings
 
 if TYPE_CHECKING:
+    from tinycc_nn.training.network import Freedom
     from tinycc_nn.training.run import Surroundings
 
 
@@ -45,6 +46,18 @@ def surroundings(context: Context, who: str) -> Surroundings:
         context.watcher,
         context.checkpoints,
     )
+
+
+def learn_labels(graph: Graph, context: Context, who: TrainingPass, freedom: Freedom) -> None:
+    """Train a graph in place on labels, with the options of `who`; TinyccError without labels."""
+    from tinycc_nn.training.losses import Head, LabelLoss
+    from tinycc_nn.training.objective import Supervised
+    from tinycc_nn.training.run import train_graph
+
+    around = surroundings(context, who.name())
+    loss = LabelLoss(Head.of(graph))
+    loss.check(graph, around.data, who.name())
+    train_graph(graph, str(who), who, freedom, lambda _: Supervised(loss), around)
 
 
 def trainer(settings: Settings, graph: Graph, learn: str) -> Pass:

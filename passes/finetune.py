@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph
-from tinycc_nn.passes._training import TrainingPass, has_int8_layers, surroundings
+from tinycc_nn.passes._training import TrainingPass, has_int8_layers, learn_labels
 from tinycc_nn.pipeline import Context
 
 
@@ -26,16 +26,9 @@ class Finetune(TrainingPass):
     needs_training: ClassVar[bool] = True
 
     def apply(self, graph: Graph, context: Context) -> None:
-        from tinycc_nn.training.losses import Head, LabelLoss
         from tinycc_nn.training.network import Freedom
-        from tinycc_nn.training.objective import Supervised
-        from tinycc_nn.training.run import train_graph
 
         if has_int8_layers(graph):
             hint = "finetune goes in front of quantize; qat trains int8 layers"
             raise TinyccError("finetune: the network is quantized", hint=hint)
-        around = surroundings(context, self.name())
-        loss = LabelLoss(Head.of(graph))
-        loss.check(graph, around.data, self.name())
-        freedom = Freedom(keep_zeros=self.keep_zeros)
-        train_graph(graph, str(self), self, freedom, lambda _: Supervised(loss), around)
+        learn_labels(graph, context, self, Freedom(keep_zeros=self.keep_zeros))

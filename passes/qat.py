@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph
-from tinycc_nn.passes._training import TrainingPass, has_int8_layers, surroundings
+from tinycc_nn.passes._training import TrainingPass, has_int8_layers, learn_labels
 from tinycc_nn.pipeline import Context, option
 
 
@@ -37,20 +37,14 @@ class Qat(TrainingPass):
     )
 
     def apply(self, graph: Graph, context: Context) -> None:
-        from tinycc_nn.training.losses import Head, LabelLoss
         from tinycc_nn.training.network import Freedom
-        from tinycc_nn.training.objective import Supervised
-        from tinycc_nn.training.run import train_graph
 
         if not has_int8_layers(graph):
             hint = "put it after quantize, or after quantize-weights"
             raise TinyccError("qat: there is no int8 layer to train", hint=hint)
-        around = surroundings(context, self.name())
-        loss = LabelLoss(Head.of(graph))
-        loss.check(graph, around.data, self.name())
         freedom = Freedom(
             steps=self.steps == "learned",
             ranges=self.ranges == "learned",
             keep_zeros=self.keep_zeros,
         )
-        train_graph(graph, str(self), self, freedom, lambda _: Supervised(loss), around)
+        learn_labels(graph, context, self, freedom)
