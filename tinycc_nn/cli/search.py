@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinycc_nn.cli._explain import explain
 from tinycc_nn.cli._options import (
     backend_option,
     calib_option,
@@ -59,6 +60,7 @@ _ENERGIES = {"uJ": 1.0, "mJ": 1e3, "": 1.0}
 @click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask scheduler, tcp://HOST:PORT, or local for a LocalCluster.")  # fmt: skip
 @click.option("--timeout", default="10m", show_default=True, metavar="TIME", help="After which an evaluation is given up.")  # fmt: skip
 @click.option("--store", "store_file", type=click.Path(path_type=Path), metavar="FILE", help="Where evaluations are kept, by default DIR/search.sqlite; searches may share it.")  # fmt: skip
+@click.option("--ablation/--no-ablation", "ablate", default=True, show_default=True, help="At the end measure the winner also without each of its passes.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with a search that was interrupted, or had a smaller budget.")  # fmt: skip
 @input_dim_option
 @records_option
@@ -89,6 +91,7 @@ def command(
     scheduler: str | None,
     timeout: str,
     store_file: Path | None,
+    ablate: bool,
     resume: bool,
     input_dims: tuple[str, ...],
     records: str | None,
@@ -156,9 +159,10 @@ def command(
                 observe=shown.observe,
                 resume=resume,
             )
+            _write(output, found, store_path)
+            explain(output, found, store, executor if ablate else None, shown.say)
     finally:
         executor.close()
-    _write(output, found, store_path)
     _print(found)
     found.check()
 
@@ -229,6 +233,10 @@ class _Shown:
 
     def __exit__(self, *error: object) -> None:
         self._live.__exit__(None, None, None)
+
+    def say(self, text: str) -> None:
+        """What is done after the search."""
+        self._live.update(text, refresh=self._live.console.is_terminal)
 
     def observe(self, progress: object) -> None:
         from tinycc_nn.search.loop import Progress
