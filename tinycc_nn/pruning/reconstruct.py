@@ -20,7 +20,7 @@ from tinycc_nn.ir.types import Array
 from tinycc_nn.ops.activation import bounds
 from tinycc_nn.pruning.layers import bias_of, set_bias, set_layer, weights_of
 from tinycc_nn.pruning.least_squares import fit, unexplained
-from tinycc_nn.pruning.samples import compute, pick, rows_of, sample_count
+from tinycc_nn.pruning.samples import ROWS, SPARSE_ROWS, compute, pick, rows_of, sample_count
 
 EXACT = 1e-9
 """Sums that differ by less than this, relative to the largest one, are equal."""
@@ -46,19 +46,26 @@ class Target:
 
 
 def targets(
-    graph: Graph, layers: Iterable[Op], inputs: Mapping[str, Array], *, curvature: bool = False
+    graph: Graph,
+    layers: Iterable[Op],
+    inputs: Mapping[str, Array],
+    *,
+    curvature: bool = False,
+    sparse: bool = False,
 ) -> dict[Op, Target]:
     """What `layers` compute on inputs as stored, [samples, *shape] by name.
 
     curvature: whether the targets hold it; it takes time cubic in the inputs of a weight matrix.
+    sparse: whether outputs of a layer are to read inputs of their own: it takes more positions.
     """
     wanted, found = set(layers), dict[Op, Target]()
     samples = sample_count(inputs)
+    rows_at_most = SPARSE_ROWS if sparse else ROWS
 
     def see(op: Op, x: Array) -> None:
         if op not in wanted:
             return
-        which = pick(op, samples)
+        which = pick(op, samples, rows_at_most)
         rows = rows_of(op, x, which)
         y = np.concatenate(products(rows, weights_of(op)), axis=-1) + bias_of(op)
         left = np.stack([unexplained(r) for r in rows]) if curvature else np.zeros((0, 0))

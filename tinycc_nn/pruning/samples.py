@@ -15,8 +15,10 @@ from tinycc_nn.ops.conv import windows
 from tinycc_nn.pruning.layers import group_count, real
 from tinycc_nn.reference import check_inputs
 
-ROWS = 2**14
-"""Positions of a layer that are looked at, at most."""
+ROWS = 2**12
+"""Positions of a layer that are looked at, at most: enough where all outputs keep the same inputs."""
+SPARSE_ROWS = 2**14
+"""The same where each output keeps inputs of its own."""
 ELEMENTS = 2**23
 """Elements of the matrix of one layer's inputs, at most: 64 MiB as float64."""
 ACTIVATION_BYTES = 2**29
@@ -52,11 +54,11 @@ def sample_count(inputs: Mapping[str, Array]) -> int:
     return len(next(iter(inputs.values())))
 
 
-def pick(op: Op, samples: int) -> Array:
-    """int[m]: some of the layer's positions, numbered over samples, rows and columns."""
+def pick(op: Op, samples: int, rows: int = ROWS) -> Array:
+    """int[m]: at most `rows` of the layer's positions, numbered over samples, rows and columns."""
     total = samples * (op.type.size // op.type.shape[-1])
     inputs = op.operands[1].type.size // op.operands[1].type.shape[0] * group_count(op)
-    most = max(1, min(ROWS, ELEMENTS // inputs))
+    most = max(1, min(rows, ELEMENTS // inputs))
     if total <= most:
         return np.arange(total)
     random = np.random.default_rng(0)
