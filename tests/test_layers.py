@@ -24,7 +24,7 @@ LAYERS = [
     {"channels", "models", "onnx", "ranges", "reference", "rewrite", "target"},
     {"channel_removal"},
     {"accuracy", "calibration", "pruning", "quantization", "training"},
-    {"cost", "memory", "schedule", "source"},
+    {"cost", "exits", "memory", "schedule", "source"},
     {"toolchain", "emulator", "device"},
     {"backend", "levels", "passmanager", "pipeline", "pipeline_text", "report"},
     {"passes", "backends"},

@@ -63,6 +63,8 @@ class Layer:
     """Kernels that could have been taken instead."""
     basis: str = "estimated"
     expected_cycles: float = 0.0
+    step: int = 0
+    """Of the memory plan, in which the call is."""
 
 
 @dataclass(frozen=True)

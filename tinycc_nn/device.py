@@ -112,8 +112,12 @@ class Device:
         self._plain.call(inputs)
         return self._plain.outputs()
 
+    def cycles(self, inputs: Sequence[Array]) -> int:
+        """Cycles of one inference, which may end early."""
+        return self._profiled.call(inputs).cycles
+
     def profile(self, inputs: Sequence[Array]) -> Profile:
-        """What one inference executes, in all and by layer.
+        """What one inference executes, in all and by layer; all layers must run.
 
         Raises TinyccError for a core without a cycle model (Cortex-M55).
         """

@@ -11,6 +11,7 @@ from tinycc_nn.accuracy import mismatches
 from tinycc_nn.device import Device, HostLibrary, Profile
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.emulator import EMULATED, EmulatorError
+from tinycc_nn.exits import exits, taken
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.types import Array
 from tinycc_nn.reference import run
@@ -24,11 +25,28 @@ class MiscompiledError(Exception):
     """Generated C does not compute what the interpreter does: a bug of the compiler."""
 
 
+PROFILED = 4
+"""Samples whose cycles are measured, of those that end at the same place."""
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """
+    cycles_mean: of an inference: of up to PROFILED samples for each exit, weighted by `exit_rates`.
+    exit_rates:  the share of all samples that ends at each `exit_if`, and at the end of the network.
+    """
+
+    cycles_mean: float
+    exit_rates: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Measurement:
     """
     program: the minimal application for the core, with its sizes.
-    profile: of one inference on the first sample; None for a core without a model of its cycles.
+    profile: of one inference on the first sample, in the worst case where cycles depend on the
+             data; None for a core without a model of its cycles.
+    dynamic: what inferences take on average, where cycles depend on the data.
     host:    the same C as a library of this machine.
     note:    why something was not measured, or "".
     """
@@ -38,6 +56,7 @@ class Measurement:
     bit_exact: BitExact
     profile: Profile | None = None
     note: str = ""
+    dynamic: Dynamic | None = None
 
 
 def measure(
@@ -56,12 +75,23 @@ def measure(
     """
     device = Device(source, target, toolchain=find_toolchain(toolchain), level=f"-{level}")
     host = HostLibrary(source)
-    some = {name: a[:compared] for name, a in samples.items()}
+    ends = taken(graph, samples)
+    some = _some(samples, ends, compared)
     wanted = run(graph, some)
     bad = mismatches(wanted, run_samples(host, graph, some))
-    profile, note = None, ""
+    profile, dynamic, note = None, None, ""
     if target.cpu in EMULATED:
-        profile = device.profile([some[v.name][0] for v in graph.inputs])
+        worst = device
+        if source.worst_case:
+            worst = Device(
+                source,
+                target,
+                toolchain=find_toolchain(toolchain),
+                level=f"-{level}",
+                flags=source.worst_case_flags,
+            )
+            dynamic = _dynamic(device, graph, samples, ends)
+        profile = worst.profile([some[v.name][0] for v in graph.inputs])
     else:
         note = f"cycles are not measured: there is no model of the {target.cpu}"
     try:
@@ -78,7 +108,25 @@ def measure(
             f"the C of {source.name} on {where} differs from the interpreter in "
             f"{int(bad.sum())} of {len(bad)} samples"
         )
-    return Measurement(device.program, host, BitExact(on_core, len(bad), 0), profile, note)
+    return Measurement(device.program, host, BitExact(on_core, len(bad), 0), profile, note, dynamic)
+
+
+def _some(samples: Mapping[str, Array], ends: Array, count: int) -> dict[str, Array]:
+    """The first samples, and one of each place where inferences end if there is none among them."""
+    first = np.arange(min(count, len(ends)))
+    others = [np.flatnonzero(ends == e)[0] for e in np.unique(ends) if e not in ends[first]]
+    chosen = np.concatenate([first, np.array(others, np.int64)])
+    return {name: a[chosen] for name, a in samples.items()}
+
+
+def _dynamic(device: Device, graph: Graph, samples: Mapping[str, Array], ends: Array) -> Dynamic:
+    rates = [float((ends == e).mean()) for e in range(len(exits(graph)) + 1)]
+    mean = 0.0
+    for end, rate in enumerate(rates):
+        chosen = np.flatnonzero(ends == end)[:PROFILED]
+        each = [device.cycles([samples[v.name][i] for v in graph.inputs]) for i in chosen]
+        mean += rate * float(np.mean(each)) if each else 0.0
+    return Dynamic(mean, tuple(rates))
 
 
 def run_samples(

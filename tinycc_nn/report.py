@@ -30,6 +30,10 @@ class Metrics:
     instructions, cycles: of one inference, `cycles_basis` says how they were found.
     latency_ms:        milliseconds at the target's clock; None for a core without a clock.
     energy_uj:         microjoules; None where the target doesn't state the energy of a cycle.
+
+    Where these depend on the data they are those of the worst case: no early exit is taken, no zero
+    skipped. There `cycles_mean` is the mean over the samples, and `exit_rates` are the shares
+    (0..1) of them that end at each early exit, and at the end of the network.
     """
 
     arena_bytes: int
@@ -43,6 +47,8 @@ class Metrics:
     latency_ms: float | None = None
     energy_uj: float | None = None
     cycles_basis: str = "not measured"
+    cycles_mean: float | None = None
+    exit_rates: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

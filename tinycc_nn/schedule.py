@@ -25,19 +25,24 @@ def steps(graph: Graph) -> list[Op]:
     return [op for op in graph.ops if op.name != "const" and storage(op.result) is op.result]
 
 
-def best_order(graph: Graph, scratch: Callable[[Op], int]) -> list[Op]:
+def best_order(graph: Graph, scratch: Callable[[Op], int], first: Sequence[Value] = ()) -> list[Op]:
     """The steps in an order of least peak memory: the arena's live bytes with scratch (bytes).
+
+    first: values each of which is made before all steps that neither it nor one before it needs.
 
     Exact by dynamic programming over sets of executed ops (Liberis and Lane, "Neural networks on
     microcontrollers: saving memory at inference via operator reordering", 2019) for graphs of up
     to STATES such sets; beyond that, or where nothing is gained, the order as given.
     """
-    ops = steps(graph)
+    ops, stages = _staged(steps(graph), first)
     outside = {storage(v) for v in (*graph.inputs, *graph.outputs)}
     index = {op: i for i, op in enumerate(ops)}
     reads = [_reads(op) for op in ops]
     makers = [{index[v.owner] for v in r if v.owner in index} for r in reads]
     readers = _reader_sets(ops, reads)
+    for end in stages:
+        for i in range(end, len(ops)):
+            makers[i].add(end - 1)
 
     def size(v: Value) -> int:
         return 0 if v in outside else v.type.nbytes
@@ -50,10 +55,25 @@ def best_order(graph: Graph, scratch: Callable[[Op], int]) -> list[Op]:
                 live += size(v)
         return live
 
-    if all(len(users) <= 1 for users in readers.values()) and all(len(m) <= 1 for m in makers):
+    chain = all(len(users) <= 1 for users in readers.values()) and all(len(m) <= 1 for m in makers)
+    if chain and not stages:
         return ops
     found = _search(len(ops), makers, peak_of)
     return ops if found is None else [ops[i] for i in found]
+
+
+def _staged(ops: list[Op], first: Sequence[Value]) -> tuple[list[Op], list[int]]:
+    """The ops with those that each of the values needs in front, and where each of these ends."""
+    order: list[Op] = []
+    ends: list[int] = []
+    for v in first:
+        needed = {storage(v)}
+        for op in reversed(ops):
+            if op.result in needed:
+                needed.update(_reads(op))
+        order += [op for op in ops if op.result in needed and op not in order]
+        ends.append(len(order))
+    return order + [op for op in ops if op not in order], [e for e in dict.fromkeys(ends) if e]
 
 
 def _search(

@@ -51,7 +51,8 @@ class NetworkSource:
     `files` maps file names to texts (NAME.h, NAME.c, NAME_data.c; others are left alone).
     `NAME_run` takes the inputs, the outputs, then an arena of `arena_bytes` aligned to
     `arena_align` bytes. `layer_symbols` are the kernel functions in the order of their calls; one
-    may occur more than once.
+    may occur more than once. `worst_case`: the macro by which the C is built so that no inference
+    dodges work, where its cycles depend on the data; "" where they don't.
     """
 
     name: str
@@ -61,6 +62,12 @@ class NetworkSource:
     arena_bytes: int
     arena_align: int
     layer_symbols: tuple[str, ...] = ()
+    worst_case: str = ""
+
+    @property
+    def worst_case_flags(self) -> tuple[str, ...]:
+        """What the compiler is given so that no inference dodges work."""
+        return (f"-D{self.worst_case}",) if self.worst_case else ()
 
     @property
     def c_files(self) -> dict[str, str]:

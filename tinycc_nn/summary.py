@@ -69,7 +69,7 @@ def describe(
 
 
 def _metrics(request: Request, artifact: Artifact, m: Measurement | None) -> Metrics:
-    profile = m.profile if m else None
+    profile, dynamic = (m.profile, m.dynamic) if m else (None, None)
     cycles = profile.cycles if profile else None
     target = request.target
     return Metrics(
@@ -84,6 +84,8 @@ def _metrics(request: Request, artifact: Artifact, m: Measurement | None) -> Met
         latency_ms=target.latency_ms(cycles) if cycles is not None else None,
         energy_uj=target.energy_uj(cycles) if cycles is not None else None,
         cycles_basis=f"measured on emulator, {profile.basis}" if profile else "not measured",
+        cycles_mean=round(dynamic.cycles_mean, 1) if dynamic else None,
+        exit_rates=dynamic.exit_rates if dynamic else (),
     )
 
 
@@ -107,7 +109,7 @@ def _layers(artifact: Artifact, m: Measurement | None) -> tuple[LayerReport, ...
                 macs=layer.macs,
                 symbol=layer.symbol,
                 constant_bytes=layer.constant_bytes,
-                arena_bytes=live[i] if i < len(live) else 0,
+                arena_bytes=live[layer.step] if layer.step < len(live) else 0,
                 instructions=costs[i].instructions if costs else None,
                 cycles=costs[i].cycles if costs else None,
                 flash_bytes=flash,

@@ -10,6 +10,7 @@ from tinycc_nn.backends.tvm.emit import emit
 from tinycc_nn.backends.tvm.settle import settle
 from tinycc_nn.backends.tvm.tuning.tune import tune
 from tinycc_nn.cost import Costs
+from tinycc_nn.exits import staged
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.schedule import steps
 from tinycc_nn.target import Target
@@ -23,8 +24,9 @@ class TvmBackend:
     def compile(self, graph: Graph, target: Target, options: BackendOptions) -> Artifact:
         """Generate C. TinyccError names every op that no kernel of the target takes, LimitError
         those that no kernel computes in the RAM of `options`."""
-        settled = settle(graph, Choices.of(steps(graph), target, options), options)
-        return emit(graph, settled.order, settled.taken, settled.allocation, options)
+        parts = staged(graph)
+        settled = settle(parts, Choices.of(steps(parts.graph), target, options), options)
+        return emit(parts, settled.order, settled.taken, settled.allocation, options)
 
     def costs(
         self, target: Target, options: BackendOptions, observe: Observe = unobserved

@@ -20,6 +20,7 @@ from tinycc_nn.cost import LayerCost
 from tinycc_nn.device import Device
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.emulator import EMULATED
+from tinycc_nn.exits import Staged, staged
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.passmanager import made_up_samples
 from tinycc_nn.schedule import steps, storage
@@ -39,12 +40,13 @@ class TvmCosts:
     def predicted(self, graph: Graph) -> dict[str, LayerCost]:
         """Of each layer from records and estimates. A network of layers that were seen before
         takes some milliseconds, the same network with other weights one."""
-        ops = steps(graph)
+        parts = staged(graph)
+        ops = steps(parts.graph)
         options = self._forced(graph)
-        shape = _shape(graph, ops, options)
+        shape = _shape(parts, ops, options)
         if shape not in self._networks:
             settled = settle(
-                graph, Choices.of(ops, self.target, options, self._remembered), options
+                parts, Choices.of(ops, self.target, options, self._remembered), options
             )
             self._networks[shape] = [_cost(settled.taken[op]) for op in ops]
         return {op.result.name: c for op, c in zip(ops, self._networks[shape], strict=True)}
@@ -52,23 +54,30 @@ class TvmCosts:
     def measured(self, graph: Graph) -> dict[str, LayerCost]:
         """Of each layer, built and run where no record has it: until all that is chosen is known,
         since what is learned of a kernel may let another one win."""
-        settled = self._settled(graph)
+        settled = self._settled(staged(graph))
         while unknown := [c for c in settled.taken.values() if c.basis != "tuned"]:
             self._measure(unknown)
-            settled = self._settled(graph)
+            settled = self._settled(staged(graph))
         return {
             op.result.name: replace(_cost(choice), basis="measured")
             for op, choice in settled.taken.items()
         }
 
     def built(self, graph: Graph) -> int:
-        """Cycles of one inference on made-up samples."""
+        """Cycles of one inference on made-up samples, to the end where it may end early."""
         self._check_emulated()
+        parts = staged(graph)
         options = self._forced(graph)
-        settled = self._settled(graph)
-        source = emit(graph, settled.order, settled.taken, settled.allocation, options).source
+        settled = self._settled(parts)
+        source = emit(parts, settled.order, settled.taken, settled.allocation, options).source
         toolchain = find_toolchain(options.toolchain)
-        device = Device(source, self.target, toolchain=toolchain, level=f"-{options.level}")
+        device = Device(
+            source,
+            self.target,
+            toolchain=toolchain,
+            level=f"-{options.level}",
+            flags=source.worst_case_flags,
+        )
         samples = made_up_samples(graph)
         return device.profile([samples[v.name][0] for v in graph.inputs]).cycles
 
@@ -100,9 +109,10 @@ class TvmCosts:
             ]
         return self._layers[key]
 
-    def _settled(self, graph: Graph) -> Settled:
-        options = self._forced(graph)
-        return settle(graph, Choices.of(steps(graph), self.target, options, self._judge), options)
+    def _settled(self, parts: Staged) -> Settled:
+        options = self._forced(parts.graph)
+        choices = Choices.of(steps(parts.graph), self.target, options, self._judge)
+        return settle(parts, choices, options)
 
     def _measure(self, choices: Sequence[Choice]) -> None:
         """Measure kernels and record them, but those that another process has measured meanwhile."""
@@ -140,15 +150,17 @@ class TvmCosts:
             raise TinyccError(message, self.target.name)
 
 
-def _shape(graph: Graph, ops: Sequence[Op], options: BackendOptions) -> Hashable:
+def _shape(parts: Staged, ops: Sequence[Op], options: BackendOptions) -> Hashable:
     """What the choice for a network depends on: its layers, their connections, forced kernels."""
+    graph = parts.graph
     number: dict[Value, int] = {}
     for v in (*graph.inputs, *(r for op in ops for r in op.results)):
         number[v] = len(number)
     edges = tuple(tuple(number.get(storage(v), -1) for v in op.operands) for op in ops)
     forced = tuple(options.kernels.get(op.result.name) for op in ops)
     ends = tuple(
-        (v.type.nbytes, number.get(storage(v), -1)) for v in (*graph.inputs, *graph.outputs)
+        (v.type.nbytes, number.get(storage(v), -1))
+        for v in (*graph.inputs, *graph.outputs, *parts.first)
     )
     return tuple(map(_identity, ops)), edges, forced, ends
 

@@ -29,12 +29,13 @@ PREFIX = "tcnn_"
 
 @dataclass(frozen=True)
 class Call:
-    """One line of NAME_run."""
+    """One line of NAME_run. `ends`: the function says whether the inference is done."""
 
     layer: str
     kernel: str
     symbol: str
     arguments: tuple[str, ...]
+    ends: bool = False
 
 
 def ctype(v: Value) -> str:
@@ -158,6 +159,11 @@ class Kernels:
                 body = _either(body, assembly[draft].replace(draft, "KERNEL"))
             symbols.append(self.texts.setdefault(body, f"{self.name}_k{len(self.texts)}"))
         return symbols
+
+    def add_text(self, body: str) -> str:
+        """The symbol of a function KERNEL that is C already."""
+        text = f"static {self.name.upper()}_NOINLINE {body}"
+        return self.texts.setdefault(text, f"{self.name}_k{len(self.texts)}")
 
     def prelude(self) -> str:
         """The C helpers that are called, and the micro-kernels."""

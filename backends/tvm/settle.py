@@ -10,7 +10,8 @@ from tinycc_nn.backend import BackendOptions
 from tinycc_nn.backends.tvm.allocate import Allocation, allocate
 from tinycc_nn.backends.tvm.choose import Choice, Choices
 from tinycc_nn.backends.tvm.kernel import Kernel
-from tinycc_nn.ir.graph import Graph, Op
+from tinycc_nn.exits import Staged
+from tinycc_nn.ir.graph import Op
 from tinycc_nn.memory import live_bytes
 from tinycc_nn.schedule import best_order
 
@@ -31,15 +32,19 @@ class Settled:
     allocation: Allocation
 
 
-def settle(graph: Graph, choices: Choices, options: BackendOptions) -> Settled:
+def settle(parts: Staged, choices: Choices, options: BackendOptions) -> Settled:
     """Take kernels; where the arena exceeds its room, ban those that take most and try again.
     LimitError names ops that no kernel computes in the RAM of `options`."""
-    room = _room(graph, choices, options)
+    room = _room(parts, choices, options)
     banned: set[Kernel] = set()
     while True:
         taken = choices.take(banned)
-        order = best_order(graph, lambda op: taken[op].kernel.scratch)  # noqa: B023
-        allocation = allocate(graph, order, taken)
+        order = best_order(
+            parts.graph,
+            lambda op: taken[op].kernel.scratch,  # noqa: B023
+            parts.first,
+        )
+        allocation = allocate(parts.graph, order, taken)
         too_large = _too_large(order, allocation, room)
         if not too_large:
             return Settled(taken, order, allocation)
@@ -47,17 +52,17 @@ def settle(graph: Graph, choices: Choices, options: BackendOptions) -> Settled:
             banned |= _no_better(taken[op].kernel, [c.kernel for c in choices.allowed[op]])
 
 
-def _room(graph: Graph, choices: Choices, options: BackendOptions) -> float:
+def _room(parts: Staged, choices: Choices, options: BackendOptions) -> float:
     """Bytes that the arena may take: what the user's limit leaves beside the stack and the caller's
     buffers, and below -O3 not much more than the network needs with the least scratch."""
-    room = inf
+    graph, room = parts.graph, inf
     if options.max_ram is not None:
         buffers = sum(v.type.nbytes for v in (*graph.inputs, *graph.outputs))
         room = options.max_ram - STACK_BYTES - buffers
     if options.level == "O3":
         return room
     frugal = choices.frugal()
-    order = best_order(graph, lambda op: frugal[op].kernel.scratch)
+    order = best_order(graph, lambda op: frugal[op].kernel.scratch, parts.first)
     least = allocate(graph, order, frugal).plan.size
     return min(room, max(GROWTH * least, least + SPARE_BYTES))
 

@@ -22,6 +22,11 @@ def print_summary(report: Report) -> None:
     if m.cycles is not None and m.instructions is not None:
         table.add("instructions", m.instructions, "")
         table.add("cycles", m.cycles, m.cycles_basis.partition(":")[0])
+    if m.cycles_mean is not None:
+        early = (
+            f"; {sum(m.exit_rates[:-1]):.1%} of the samples end early" if m.exit_rates[1:] else ""
+        )
+        table.add("cycles, mean", round(m.cycles_mean), f"those above are the worst case{early}")
     if m.latency_ms is not None:
         table.add("latency", m.latency_ms, "ms")
     if m.energy_uj is not None:

@@ -7,6 +7,7 @@ from tinycc_nn.backends.tvm.allocate import allocate
 from tinycc_nn.backends.tvm.choose import Choice
 from tinycc_nn.backends.tvm.emit import emit
 from tinycc_nn.backends.tvm.kernel import Kernel
+from tinycc_nn.exits import Staged
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.schedule import steps
 
@@ -40,4 +41,4 @@ def network(graph: Graph, kernel: Kernel) -> Artifact:
     op = layer_of(graph)
     choices = {op: Choice(op, kernel, (kernel.name,))}
     allocation = allocate(graph, [op], choices)
-    return emit(graph, [op], choices, allocation, BackendOptions(NAME))
+    return emit(Staged(graph, ()), [op], choices, allocation, BackendOptions(NAME))
