@@ -293,8 +293,8 @@ def main() -> None:
     )
     parts: dict[str, Callable[[Bench], str]] = {
         "kws": lambda b: kws(b, given.budget),
-        "methods": lambda b: methods(b, given.evaluations),
         "speed": speed,
+        "methods": lambda b: methods(b, given.evaluations),
     }
     workers = Processes(2)
     given.work.mkdir(parents=True, exist_ok=True)
@@ -305,15 +305,14 @@ def main() -> None:
             for name, part in parts.items():
                 if given.only in (None, name):
                     (given.work / f"{name}.md").write_text(part(bench))
+        print("all is done")
     except KeyboardInterrupt:
         print("the slice is over: run it again")
-        return
     finally:
         workers.close()
     texts = [p.read_text() for n in parts if (p := given.work / f"{n}.md").exists()]
     head = "# Search\n\n`python benchmarks/search.py --data DIR --work DIR`\n\n"
     RESULTS.write_text(head + "\n".join(texts))
-    print(f"done: {RESULTS}")
 
 
 if __name__ == "__main__":
