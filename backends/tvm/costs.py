@@ -54,14 +54,13 @@ class TvmCosts:
     def measured(self, graph: Graph) -> dict[str, LayerCost]:
         """Of each layer, built and run where no record has it: until all that is chosen is known,
         since what is learned of a kernel may let another one win."""
-        settled = self._settled(staged(graph))
-        while unknown := [c for c in settled.taken.values() if c.basis != "tuned"]:
-            self._measure(unknown)
-            settled = self._settled(staged(graph))
-        return {
-            op.result.name: replace(_cost(choice), basis="measured")
-            for op, choice in settled.taken.items()
-        }
+        self._check_emulated()
+        found = self.predicted(graph)
+        while any(c.basis != "tuned" for c in found.values()):
+            taken = self._settled(staged(graph)).taken.values()
+            self._measure([choice for choice in taken if choice.basis != "tuned"])
+            found = self.predicted(graph)
+        return {name: replace(c, basis="measured") for name, c in found.items()}
 
     def built(self, graph: Graph) -> int:
         """Cycles of one inference on made-up samples, to the end where it may end early."""
