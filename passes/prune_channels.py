@@ -8,35 +8,44 @@ prune-channels: remove the channels that matter least, with everything that is c
 w' and u' are w and u without some channels; v' and k' are fitted on calibration data, from the
 channels that are left to what the layer computed before (reconstruct=true). Channels that are
 coupled by residual sums, depthwise layers, concatenations, pools and flattening go together.
-Inputs and outputs of the network keep theirs. Say how much with one of ratio, macs and keep.
+Inputs and outputs of the network keep theirs. Say how much with one of ratio, macs, keep,
+max_cycles and max_ms: the last two are of the network as it is here, so behind quantize of an int8
+one, and hold as built and run on the emulated core.
 
 It works on float and on int8 graphs; layers whose weights are codes (quantize-weights) lose
-channels but aren't fitted. There is no first-order Taylor criterion: gradients need a
-training framework.
+channels but aren't fitted. criterion=taylor works on float graphs and needs PyTorch.
 
 Sources: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017;
-coupled channels as in Fang et al., "DepGraph: Towards Any Structural Pruning", 2023.
+coupled channels as in Fang et al., "DepGraph: Towards Any Structural Pruning", 2023; Molchanov et
+al., "Importance Estimation for Neural Network Pruning", 2019 (taylor).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from tinycc_nn.channel_removal import kept, remove_groups
-from tinycc_nn.channels import Group, channel_groups
-from tinycc_nn.diagnostics import TinyccError
-from tinycc_nn.ir.graph import Graph
+from tinycc_nn.channels import Group, channel_groups, is_mixing
+from tinycc_nn.cost import Costs
+from tinycc_nn.diagnostics import LimitError, TinyccError
+from tinycc_nn.ir.graph import Graph, Value
 from tinycc_nn.ir.types import Array
-from tinycc_nn.pipeline import Context, Pass, option
-from tinycc_nn.pruning.group_scores import MEASURED, RELATIVE, group_scores
+from tinycc_nn.pipeline import Context, Pass, check_torch, option
+from tinycc_nn.pruning.group_scores import MEASURED, RELATIVE, group_scores, sum_over_group
 from tinycc_nn.pruning.layers import is_layer, named
 from tinycc_nn.pruning.reconstruct import reconstruct, targets
 from tinycc_nn.pruning.samples import calibration
-from tinycc_nn.pruning.selection import Unit, by_count, by_macs, by_ratio, units
+from tinycc_nn.pruning.selection import Unit, by_count, by_cycles, by_macs, by_ratio, units
+
+ROUNDS = 5
+"""Times that a network is built to meet max_cycles, since costs of layers are predicted."""
+
+TAYLOR_SAMPLES = 512
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,13 @@ class PruneChannels(Pass):
         0.0, "of the network's MACs to keep at most, 0..1", choices=(0.9, 0.8, 0.7, 0.5)
     )
     keep: int = option(0, "channels to keep in each layer")
-    criterion: Literal["l1", "l2", "bn-scale", "activation", "sensitivity"] = option(
+    max_cycles: int = option(0, "of an inference on the target")
+    max_ms: float = option(0.0, "the same as a time; of a target whose clock is known")
+    criterion: Literal["l1", "l2", "bn-scale", "activation", "sensitivity", "taylor"] = option(
         "activation",
         "l1, l2: norm of the filters; bn-scale: of batch_norm, so in front of fold-bn; activation: "
-        "share in what the next layer computes; sensitivity: measured error of the outputs",
+        "share in what the next layer computes; sensitivity: measured error of the outputs; "
+        "taylor: the same to the first order, by gradients, of the error if --train has labels",
     )
     scope: Literal["global", "layer"] = option(
         "global", "least important channels anywhere, or the same share of each layer"
@@ -67,8 +79,11 @@ class PruneChannels(Pass):
     reconstruct: bool = option(True, "fit the layers that are left on calibration data")
 
     def __post_init__(self) -> None:
-        if (self.ratio != 0) + (self.macs != 0) + (self.keep != 0) != 1:
-            raise ValueError("give one of ratio, macs and keep")
+        given = (self.ratio, self.macs, self.keep, self.max_cycles, self.max_ms)
+        if sum(value != 0 for value in given) != 1:
+            raise ValueError("give one of ratio, macs, keep, max_cycles and max_ms")
+        if self.max_cycles < 0 or self.max_ms < 0:
+            raise ValueError("max_cycles and max_ms must be above 0")
         if not 0 <= self.ratio < 1:
             raise ValueError("ratio must be in 0..1, below 1")
         if not 0 <= self.macs <= 1:
@@ -92,13 +107,13 @@ class PruneChannels(Pass):
                 graph, context.calibration, f"prune-channels: {why}",
                 "criterion=l1, reconstruct=false",
             )  # fmt: skip
-        chosen = self._chosen(graph, groups, inputs)
+        chosen = self._chosen(graph, groups, inputs, context)
         remove(graph, [g for u in chosen for g in u.groups], inputs if self.reconstruct else {})
 
     def _chosen(
-        self, graph: Graph, groups: Sequence[Group], inputs: Mapping[str, Array]
+        self, graph: Graph, groups: Sequence[Group], inputs: Mapping[str, Array], context: Context
     ) -> list[Unit]:
-        scores = group_scores(graph, groups, self.criterion, inputs, compensated=self.reconstruct)
+        scores = self._scores(graph, groups, inputs, context)
         if not np.isfinite(scores).any():
             message = f"prune-channels: criterion={self.criterion} knows none of the channels"
             raise TinyccError(message, hint="bn-scale needs batch_norm: put it before fold-bn")
@@ -108,7 +123,68 @@ class PruneChannels(Pass):
             return by_macs(graph, found, self.macs, together=together)
         if self.keep:
             return by_count(found, self.keep)
+        if self.max_cycles or self.max_ms:
+            return self._within(graph, found, context.costs_for(self.name()))
         return by_ratio(found, len(groups), self.ratio, together=together)
+
+    def _scores(
+        self, graph: Graph, groups: Sequence[Group], inputs: Mapping[str, Array], context: Context
+    ) -> Array:
+        if self.criterion != "taylor":
+            return group_scores(graph, groups, self.criterion, inputs, compensated=self.reconstruct)
+        check_torch(f"{self.name()}{{criterion=taylor}}")
+        from tinycc_nn.training.saliency import channel_saliencies
+
+        samples, labels = context.calibration, None
+        if context.training is not None and context.training.labelled:
+            batch = context.training.some(TAYLOR_SAMPLES)
+            samples, labels = batch.inputs, batch.labels
+        read = {op.operands[0] for op in graph.ops if is_mixing(op)}
+        values = [v for v in graph_values(graph) if v in read]
+        return sum_over_group(groups, channel_saliencies(graph, values, samples, labels))
+
+    def _within(self, graph: Graph, found: list[Unit], costs: Costs) -> list[Unit]:
+        """The units without which the network, as built, needs no more than it may."""
+        limit: float = self.max_cycles
+        if self.max_ms:
+            if (clock := costs.target.clock) is None:
+                hint = "give --target NAME, a device, or max_cycles"
+                raise TinyccError(f"max_ms: {costs.target.name} has no clock", str(self), hint)
+            limit = self.max_ms * 1e-3 * clock
+        asked, least = limit, inf
+
+        def predicted(units: Sequence[Unit]) -> float:
+            left = without(graph, units)
+            return sum(c.cycles for c in costs.predicted(left).values())
+
+        for _ in range(ROUNDS):
+            taken = by_cycles(graph, found, asked, predicted, together=self.scope == "global")
+            left = without(graph, taken)
+            if (built := costs.built(left)) <= limit:
+                return taken
+            least = min(least, built)
+            asked *= limit / built * 0.995
+        raise LimitError(
+            f"{limit:,.0f} cycles at most, but what was built needs {least:,.0f}",
+            hint=f"the nearest that can be met is max_cycles={least:.0f}",
+        )
+
+
+def without(graph: Graph, units: Sequence[Unit]) -> Graph:
+    """A copy in which the groups of units are removed and nothing is fitted."""
+    copy = graph.clone()
+    same = dict(zip(graph_values(graph), graph_values(copy), strict=True))
+    groups = [
+        Group(tuple((same[v], i) for v, i in g.channels), g.fixed) for u in units for g in u.groups
+    ]
+    if groups:
+        remove_groups(copy, groups)
+    return copy
+
+
+def graph_values(graph: Graph) -> list[Value]:
+    """All values, in order."""
+    return [*graph.inputs, *(r for op in graph.ops for r in op.results)]
 
 
 def nothing_free(graph: Graph) -> TinyccError:

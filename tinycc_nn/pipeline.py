@@ -28,7 +28,17 @@ from tinycc_nn.options import option, show
 from tinycc_nn.training.data import TrainingData
 from tinycc_nn.training.watch import Watcher
 
-__all__ = ["Context", "Pass", "Pipeline", "Stage", "load", "option", "pass_names", "print_pipeline"]
+__all__ = [
+    "Context",
+    "Pass",
+    "Pipeline",
+    "Stage",
+    "check_torch",
+    "load",
+    "option",
+    "pass_names",
+    "print_pipeline",
+]
 
 
 @dataclass(frozen=True)
@@ -114,9 +124,8 @@ class Pass(ABC):
             raise TinyccError(
                 f"the pass {self.name()} needs training data", hint="give some with --train"
             )
-        if self.needs_torch and importlib.util.find_spec("torch") is None:
-            hint = "pip install 'tinycc-nn[train]'"
-            raise TinyccError(f"the pass {self.name()} needs PyTorch", hint=hint)
+        if self.needs_torch:
+            check_torch(self.name())
         if self.needs_costs:
             context.costs_for(self.name())
         out = graph.clone()
@@ -132,6 +141,13 @@ class Pass(ABC):
             if (v := getattr(self, f.name)) != f.default
         ]
         return self.name() + (f"{{{', '.join(given)}}}" if given else "")
+
+
+def check_torch(asked_by: str) -> None:
+    """TinyccError, naming the pass, if PyTorch is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        hint = "pip install 'tinycc-nn[train]'"
+        raise TinyccError(f"the pass {asked_by} needs PyTorch", hint=hint)
 
 
 Pipeline = tuple[Pass, ...]

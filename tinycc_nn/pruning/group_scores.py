@@ -26,7 +26,7 @@ from tinycc_nn.pruning.reconstruct import walk
 from tinycc_nn.pruning.samples import compute, pick, rows_of, sample_count
 
 Criterion = Literal["l1", "l2", "bn-scale", "activation", "sensitivity"]
-MEASURED = ("activation", "sensitivity")
+MEASURED = ("activation", "sensitivity", "taylor")
 """Criteria that need calibration data."""
 RELATIVE = ("l1", "l2", "activation")
 """Criteria whose scores can only be compared within a layer."""
@@ -56,7 +56,7 @@ def group_scores(
         case "bn-scale":
             return _mean_over_group(groups, _bn_scales(graph))
         case "activation":
-            return _sum_over_group(groups, _shares(graph, inputs, compensated=compensated))
+            return sum_over_group(groups, _shares(graph, inputs, compensated=compensated))
         case "sensitivity":
             return _output_errors(graph, groups, inputs)
 
@@ -70,7 +70,8 @@ def _mean_over_group(groups: Sequence[Group], scores: Scores) -> Array:
     return np.array([np.mean(s) if s else np.inf for s in each])
 
 
-def _sum_over_group(groups: Sequence[Group], scores: Scores) -> Array:
+def sum_over_group(groups: Sequence[Group], scores: Scores) -> Array:
+    """float64[groups]: the sums of the scores that the channels of each have."""
     return np.array([sum(scores[v][i] for v, i in g.channels if v in scores) for g in groups])
 
 

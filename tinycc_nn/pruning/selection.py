@@ -10,7 +10,7 @@ Source of that share: Lee et al., "Layer-Adaptive Sparsity for the Magnitude-bas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,11 +107,8 @@ def by_macs(graph: Graph, found: Sequence[Unit], part: float, *, together: bool)
     costs = Costs(graph)
     before = costs.total()
     limit = int(part * before)
-    order = sorted(found, key=lambda u: u.share)
-    if together:
-        order = sorted(found, key=lambda u: u.score / costs.saved(u.groups))
     taken: list[Unit] = []
-    for u in order:
+    for u in _order(costs, found, together=together):
         if costs.total() <= limit:
             break
         costs.remove(u.groups)
@@ -123,6 +120,36 @@ def by_macs(graph: Graph, found: Sequence[Unit], part: float, *, together: bool)
             hint=f"the nearest that can be met is macs={np.ceil(least / before * 1e4) / 1e4:g}",
         )
     return _given_back(costs, taken, limit)
+
+
+def _order(costs: Costs, found: Sequence[Unit], *, together: bool) -> list[Unit]:
+    """Least important first for what it saves, or the same share of each layer."""
+    if together:
+        return sorted(found, key=lambda u: u.score / costs.saved(u.groups))
+    return sorted(found, key=lambda u: u.share)
+
+
+def by_cycles(
+    graph: Graph,
+    found: Sequence[Unit],
+    limit: float,
+    cycles: Callable[[Sequence[Unit]], float],
+    *,
+    together: bool,
+) -> list[Unit]:
+    """As few units as it takes to need at most `limit` cycles: `cycles` of the network without
+    units. LimitError with the least that can be reached."""
+    order = _order(Costs(graph), found, together=together)
+    if (least := cycles(order)) > limit:
+        raise LimitError(
+            f"{limit:,.0f} cycles at most, but the channels that may be removed leave {least:,.0f}",
+            hint=f"the nearest that can be met is max_cycles={int(np.ceil(least))}",
+        )
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if cycles(order[:middle]) <= limit else (middle + 1, high)
+    return order[:high]
 
 
 def _given_back(costs: Costs, taken: list[Unit], limit: int) -> list[Unit]:
