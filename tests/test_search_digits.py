@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from tinycc_nn.ir.text import print_graph
+from tinycc_nn.passes.quantize import Quantize
 from tinycc_nn.search.cluster import Cluster
-from tinycc_nn.search.evaluate import Task, evaluate
+from tinycc_nn.search.evaluate import Evaluator, Task, evaluate
 from tinycc_nn.search.executor import Executor, Processes
 from tinycc_nn.search.results import Evaluation
 from tinycc_nn.search.run import identified, run_search
@@ -169,3 +171,22 @@ def test_limits_that_cannot_be_met_exit_with_3(digits: Path, tmp_path: Path) -> 
 def test_what_fails_is_an_evaluation_with_a_reason(problem: Problem, cache: Path) -> None:
     found = evaluate(Task(problem, "quantize-weights", "predicted", cache))
     assert "there is no int8 layer" in found.error and found.stage == "predicted"
+
+
+def test_pipelines_that_end_in_the_same_network_are_evaluated_once(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate(Task(problem, "fold-constants, dead-code", "predicted", tmp_path))
+    monkeypatch.setattr(Evaluator, "_predicted", lambda self, graph: pytest.fail("twice"))
+    again = evaluate(Task(problem, "fold-constants, dead-code, dead-code", "predicted", tmp_path))
+    assert not again.error
+    assert (again.network, again.metrics) == (first.network, first.metrics)
+
+
+def test_what_was_computed_is_taken_from_disk_by_another_process(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Evaluator(problem, tmp_path).graph("fold-bn, quantize")
+    monkeypatch.setattr(Quantize, "apply", lambda *given: pytest.fail("twice"))
+    other = Evaluator(problem, tmp_path)
+    assert print_graph(other.graph("fold-bn, quantize")) == print_graph(whole)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import tinycc_nn
 from tinycc_nn.accuracy import real_outputs, score, stored_inputs
 from tinycc_nn.backend import load_backend
-from tinycc_nn.cachedir import CacheDir
+from tinycc_nn.cachedir import CacheDir, content_key
 from tinycc_nn.data import Dataset, DataSpec, load_data
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.driver import backend_options, is_quantized, pass_context
@@ -35,6 +37,7 @@ from tinycc_nn.summary import describe
 from tinycc_nn.target import CPUS, Target
 from tinycc_nn.training.data import load_training
 
+_METRICS = ".metrics.json"
 _CALIBRATED = 64
 """Samples of the calibration data on which outputs are compared with the float network's."""
 
@@ -109,7 +112,8 @@ class Evaluator:
             self.part = subset(self.seen, np.arange(len(self.seen)) < problem.part)
         training = load_training(problem.train, self.given) if problem.train else None
         self.context = pass_context(self.request, self.calib, training)
-        self._prefixes = Prefixes(problem.key, CacheDir(cache))
+        self._disk = CacheDir(cache)
+        self._prefixes = Prefixes(problem.key, self._disk)
 
     def baseline(self) -> tuple[str, float, float]:
         """The metric, and the accuracy of the model as given on the data that the search may see
@@ -132,7 +136,7 @@ class Evaluator:
         found = dataclasses.replace(known, network=network_digest(graph))
         m = found.metrics
         if m.predicted_cycles is None:
-            m = self._predicted(graph)
+            m = self._once(found.network, lambda: self._predicted(graph))
         if stage != "predicted" and m.accuracy is None:
             m = dataclasses.replace(m, accuracy=self._score(graph, self.seen)[1])
         found = dataclasses.replace(found, metrics=m)
@@ -140,6 +144,16 @@ class Evaluator:
             return self._measured(graph, found)
         reached: Stage = "judged" if m.accuracy is not None else "predicted"
         return dataclasses.replace(found, stage=max(stage, reached, key=STAGES.index))
+
+    def _once(self, network: str, predict: Callable[[], Metrics]) -> Metrics:
+        """What is predicted of a network: once, whatever pipelines end in it."""
+        key = content_key([self.problem.key, network])
+        if (known := self._disk.get(key, _METRICS)) is not None:
+            with contextlib.suppress(ValueError, TypeError):
+                return Metrics.from_json(known.decode())
+        found = predict()
+        self._disk.put(key, _METRICS, found.to_json().encode())
+        return found
 
     def _predicted(self, graph: Graph) -> Metrics:
         """Of costs from records and estimates, of accuracy on a part of the data."""
