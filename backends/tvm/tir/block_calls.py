@@ -17,9 +17,12 @@ def strip_calls(
     requantize: Requantize,
     weights: tuple[int, str],
     scratch: int,
+    *,
+    pass_scratch: bool = False,
 ) -> Any:
     """``f(x, weights, bias, multiplier, y[, scratch])``; each part has one block. ``weights``:
-    elements of their stream, which each strip reads from the front, and their type.
+    elements of their stream, which each strip reads from the front, and their type. With
+    ``pass_scratch`` the blocks get the scratch memory behind their pixels.
     """
     load_tvm()
     from tvm.script.ir_builder import IRBuilder
@@ -43,7 +46,8 @@ def strip_calls(
                 if part.fill:
                     T.evaluate(T.call_extern("void", part.fill, at(x[0]), pixel, at(s[0])))
                     source = at(s[0])
-                sums = at(w[0]), at(b[0]), at(m[0])
+                more = [at(s[0])] if pass_scratch else []
+                sums = *more, at(w[0]), at(b[0]), at(m[0])
                 (name,) = part.blocks
                 T.evaluate(T.call_extern("void", name, source, *sums, at(y[pixel * channels])))
     return builder.get()
