@@ -113,19 +113,23 @@ def check_resume(store: Store, problem: Problem, settings: SearchSettings, *, re
     if there and not resume and store.trials(there[0]):
         hint = "go on with --resume, or give another -o, --store or --seed"
         raise UsageError("there is a search with these settings", str(store.path), hint)
-    if resume and not there and all_there:
-        changed = _changed(all_there[-1].problem, problem)
-        hint = f"the last one had another {changed}" if changed else "other settings were searched"
+    if resume and not there:
+        hint = _why_none(all_there[-1].problem if all_there else None, problem)
         raise UsageError("there is no search with these settings", str(store.path), hint)
 
 
-def _changed(old: Problem, new: Problem) -> str:
-    """What differs between two problems."""
+def _why_none(old: Problem | None, new: Problem) -> str:
+    """Why the store has no search of a problem, as far as its last one tells."""
+    if old is None:
+        return "it has none: leave out --resume"
     a, b = dataclasses.asdict(old), dataclasses.asdict(new)
     before = dict(a.pop("digests"))
     after = dict(b.pop("digests"))
     names = [k for k in after if before.get(k) != after[k]]
-    return ", ".join(names + [k for k in b if a[k] != b[k]])
+    names += [k for k in b if a[k] != b[k]]
+    if not names:
+        return "other limits, objectives or another method were searched"
+    return f"the last one had another {', '.join(names)}"
 
 
 def _dataset(data: Dataset) -> str:
