@@ -70,19 +70,13 @@ class Bench:
         return real(before, logits).reshape(250, -1), found.reshape(250, -1).argmax(axis=1)
 
 
-def highest(
-    limit: int, costs: Costs, count: int, make: Callable[[int], Graph]
-) -> tuple[int, Graph]:
-    """The greatest number below `count` whose network keeps the limit, and the network."""
-    low, high, best = 0, count, make(0)
+def highest(limit: int, costs: Costs, count: int, make: Callable[[int], Graph]) -> int:
+    """The greatest number below `count` whose network keeps the limit."""
+    low, high = 0, count
     while high - low > 1:
         middle = (low + high) // 2
-        made = make(middle)
-        if costs.built(made) <= limit:
-            low, best = middle, made
-        else:
-            high = middle
-    return low, best
+        low, high = (middle, high) if costs.built(make(middle)) <= limit else (low, middle)
+    return low
 
 
 def compare(bench: Bench) -> list[str]:
@@ -96,17 +90,21 @@ def compare(bench: Bench) -> list[str]:
     points = [op.result.name for op in dense.ops if is_pointwise(op)]
     others = [op.result.name for op in dense.ops if is_layer(op) and not is_pointwise(op)]
 
-    def blocks(step: int) -> Graph:
+    def blocks(step: int, more: str = "") -> Graph:
         ratio = 1 - (step + 1) / (STEPS + 1)
-        return bench.after(dense, f"prune-blocks{{ratio={ratio:.4f}, skip=[{','.join(others)}]}}")
+        skip = ",".join(others)
+        return bench.after(dense, f"prune-blocks{{ratio={ratio:.4f}, skip=[{skip}]{more}}}")
 
-    def ranks(step: int) -> Graph:
-        names = [op.result.name for op in floats.ops if is_pointwise(op)]
-        text = f"low-rank{{rank={step + 1}, layers=[{','.join(names)}]}}, {quantize}"
+    def ranks(step: int, more: str = "") -> Graph:
+        names = ",".join(op.result.name for op in floats.ops if is_pointwise(op))
+        text = f"low-rank{{rank={step + 1}, layers=[{names}]{more}}}, {quantize}"
         return bench.after(floats, text)
 
-    density, sparse = highest(limit, bench.costs, STEPS, blocks)
-    rank, thin = highest(limit, bench.costs, 32, ranks)
+    # What is fitted changes values, not cycles: the search for the limit goes without.
+    unfitted = ", criterion=magnitude, reconstruct=false"
+    density = highest(limit, bench.costs, STEPS, lambda step: blocks(step, unfitted))
+    rank = highest(limit, bench.costs, 32, lambda step: ranks(step, ", calibrate=false"))
+    sparse, thin = blocks(density), ranks(rank)
     seen = Recorder(Watcher())
     chosen = bench.after(dense, f"select-pointwise{{latency={LATENCY}}}", seen)
     lines = [f"Layers: {', '.join(points)}. Limit: {limit:,} cycles.", ""]
