@@ -6,7 +6,8 @@ prune-blocks: set whole blocks of weights to zero, or all but n of m, for kernel
 A block is block=[4,2] inputs x outputs at one position of the kernel; with n_m=[2,4], 2 of 4
 inputs in a row stay for each output. The other weights are fitted on calibration data, so that the
 layer computes what it did before (reconstruct=true). Layers narrower than a block, and depthwise
-ones, keep their weights. Weights are stored as before, zeros in place: the gain is a kernel's.
+ones, keep their weights. The gain is a kernel's: convolutions skip blocks of 4 x 2, dense layers
+those of block=[4,4]; zeros of n_m are skipped by none, but a bitmap stores them smaller at -Os.
 
 Sources: Narang, Undersander, Diamos, "Block-Sparse Recurrent Neural Networks", 2017; Mishra et
 al., "Accelerating Sparse Deep Neural Networks", 2021 (n of m); Frantar, Alistarh, "SparseGPT",

@@ -201,3 +201,15 @@ def test_costs_are_recorded_by_the_number_of_blocks() -> None:
     found.add(record(kernel.facts, 77))
     assert found.cost(setting, layer, kernel.name, kernel).basis == "tuned"
     assert found.cost(setting, layer, less.name, less).basis == "near"
+
+
+def test_smaller_storage_of_zeros_does_not_forbid_faster_kernels() -> None:
+    """Of single zeros everywhere: a bitmap would be the smallest, and is no measure below -O3."""
+    rng = np.random.default_rng(2)
+    g = Graph("g")
+    x = g.add_input("x", TensorType(I8, (1, 25, 5, 64), Quant(0.05, 3)))
+    w = rng.integers(-127, 128, (64, 1, 1, 64)).astype(np.int8)
+    w *= rng.random(w.shape) < 0.4
+    g.outputs = [add(g, x, w, rng, {}).result]
+    (layer,) = load_backend("tvm").compile(g, M4, BackendOptions("net", "O2")).layers
+    assert "bitmap" in layer.alternatives and layer.kernel.startswith("gemm")

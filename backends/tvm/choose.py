@@ -18,7 +18,8 @@ from tinycc_nn.ir.graph import Op
 from tinycc_nn.target import Target
 
 GROWTH = 1.35
-"""Below -O3 all constants may take so many times what the smallest kernels take."""
+"""Below -O3 all constants may take so many times what the smallest kernels take that store every
+weight: zeros that others leave out don't forbid the faster ones."""
 
 PATIENCE = 8000
 """At -Os, the bytes that it may take to save as many cycles as the fastest network needs: without
@@ -112,7 +113,7 @@ class Choices:
         if self.options.level == "Os":
             whole = sum(min(k.cycles for k in ks) for ks in layers)
             return [min(ks, key=lambda k: (_patience(k, whole), k.name)) for ks in layers]
-        least = sum(min(k.constants for k in kernels) for kernels in layers)
+        least = sum(map(_least_constants, layers))
         constants = inf if self.options.level == "O3" else GROWTH * least
         limit = self.options.max_flash
         room = inf if limit is None else limit - APPLICATION_BYTES
@@ -149,6 +150,12 @@ def _allowed(op: Op, fitting: Sequence[Candidate], options: BackendOptions) -> S
         hint = nearest(forced, [c.kernel.name for c in fitting])
         raise TinyccError(f"no kernel '{forced}' fits this layer", op.result.name, hint)
     return named
+
+
+def _least_constants(kernels: Sequence[Kernel]) -> int:
+    """Bytes of the smallest kernel whose cost depends on no values."""
+    every = [k.constants for k in kernels if not k.facts] or [k.constants for k in kernels]
+    return min(every)
 
 
 def _patience(kernel: Kernel, whole: float) -> float:
