@@ -14,30 +14,41 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
-def commands() -> list[list[str]]:
-    """The words of every command in README's shell blocks, comments left out."""
+def blocks() -> list[list[list[str]]]:
+    """The words of every command in README's shell blocks, by block, comments left out."""
     text = (ROOT / "README.md").read_text()
-    lines = "\n".join(BLOCK.findall(text)).replace("\\\n", " ").splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
+    return [
+        [
+            w
+            for line in block.replace("\\\n", " ").splitlines()
+            if (w := shlex.split(line, comments=True))
+        ]
+        for block in BLOCK.findall(text)
+    ]
 
 
 def test_make_targets() -> None:
-    shown = {w[1] for w in commands() if w[0] == "make"}
+    shown = {w[1] for block in blocks() for w in block if w[0] == "make"}
     known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test"} <= shown <= known
 
 
-@pytest.mark.parametrize("words", [w for w in commands() if w[0] == "tinycc-nn"], ids=" ".join)
+@pytest.mark.parametrize(
+    "block", [b for b in blocks() if any(w[0] == "tinycc-nn" for w in b)], ids=lambda b: b[0][1]
+)
 def test_commands(
-    words: list[str],
+    block: list[list[str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Those of a block one after the other: later ones read what earlier ones wrote."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    outcome = CommandLine(capsys)(*words[1:])
-    assert outcome.code == 0, outcome.err
+    for words in block:
+        if words[0] == "tinycc-nn":
+            outcome = CommandLine(capsys)(*words[1:])
+            assert outcome.code == 0, outcome.err
 
 
 def test_python() -> None:

@@ -175,3 +175,21 @@ def test_another_installation_gives_the_pipeline(
     done = tinycc("compile", model(folder), *search)
     assert done.code == 1 and "the C compiler is another one now" in done.err
     assert f"-p '{PIPELINE}'" in done.err
+
+
+def test_other_measurements_of_kernels(folder: Path, tinycc: CommandLine, tmp_path: Path) -> None:
+    with Store(folder / STORE) as store:
+        problem, e = store.problem_of(1), store.evaluation(1)
+    assert e.report is not None
+    digests = tuple({**dict(problem.digests), "records": "others"}.items())
+    first, *layers = e.report.layers
+    other = replace(e.report, layers=(replace(first, kernel="another"), *layers))
+    with Store(tmp_path / "s.sqlite") as store:
+        store.record(replace(problem, digests=digests), replace(e, report=other))
+    search = ("--from-search", f"{tmp_path / 's.sqlite'}#1", "-o", tmp_path / "out")
+    done = tinycc("compile", model(folder), *search, "--no-measure")
+    assert done.code == 1 and "other kernels were chosen than in the search" in done.err
+    with Store(tmp_path / "t.sqlite") as store:
+        store.record(replace(problem, digests=digests), e)
+    search = ("--from-search", f"{tmp_path / 't.sqlite'}#1", "-o", tmp_path / "out")
+    assert tinycc("compile", model(folder), *search, "--no-measure").code == 0

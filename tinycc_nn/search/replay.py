@@ -11,6 +11,7 @@ from tinycc_nn.cachedir import content_key
 from tinycc_nn.data import DataSpec
 from tinycc_nn.diagnostics import TinyccError, UsageError
 from tinycc_nn.driver import Compiled, compile_model
+from tinycc_nn.report import Report
 from tinycc_nn.request import Request, c_name
 from tinycc_nn.search.evaluate import request_of
 from tinycc_nn.search.executor import ONE_THREAD
@@ -45,12 +46,13 @@ _INSTALLED = {
 @dataclass(frozen=True)
 class Point:
     """A pipeline that a search evaluated, with all that its network depends on; `network` is the
-    digest of the graph that it ended in."""
+    digest of the graph that it ended in, `kernels` are those of its layers where it was measured."""
 
     where: str
     problem: Problem
     pipeline: str
     network: str
+    kernels: tuple[tuple[str, str], ...] = ()
 
     def request(
         self, model: str, calib: str | None, train: str | None, records: str | None
@@ -73,6 +75,8 @@ class Point:
             if now.get(name) != before.get(name):
                 raise TinyccError(f"{what} is not that of the search", getattr(moved, name))
         for name, what in _INSTALLED.items():
+            if name == "records" and self.kernels:
+                continue  # passes may have measured more meanwhile; the kernels are compared
             if now.get(name) != before.get(name):
                 hint = f"compile it anew, without the bytes of the search: -p '{self.pipeline}'"
                 raise TinyccError(f"{what} is another one now than in the search", self.where, hint)
@@ -113,7 +117,8 @@ def find_point(text: str) -> Point:
     if found.error:
         hint = f"its pipeline: {found.pipeline}"
         raise TinyccError(f"evaluation {number} has failed: {found.error}", str(file), hint)
-    return Point(f"{file}#{number}", problem, found.pipeline, found.network)
+    kernels = _kernels(found.report) if found.report else ()
+    return Point(f"{file}#{number}", problem, found.pipeline, found.network, kernels)
 
 
 def rebuild(point: Point, request: Request) -> Compiled:
@@ -129,7 +134,16 @@ def rebuild(point: Point, request: Request) -> Compiled:
     assert isinstance(text, str)
     if content_key([text]) != point.network:
         raise TinyccError("another network came out than in the search", point.where)
+    if point.kernels and _kernels(found.report) != point.kernels:
+        message = (
+            f"other kernels were chosen than in the search: {_INSTALLED['records']} has changed"
+        )
+        raise TinyccError(message, point.where, "give the folder as it was, with --records")
     return found
+
+
+def _kernels(report: Report) -> tuple[tuple[str, str], ...]:
+    return tuple((layer.name, layer.kernel) for layer in report.layers)
 
 
 def _compiled(request: Request) -> Compiled | TinyccError:
