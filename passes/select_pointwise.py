@@ -56,6 +56,7 @@ class SelectPointwise(Pass):
     keeps_values: ClassVar[bool] = False
     needs_calibration: ClassVar[bool] = True
     needs_costs: ClassVar[bool] = True
+    in_search: ClassVar[bool | None] = False  # it is a search of its own, by measurements
 
     latency: float = option(
         0.0, "limit of cycles, as a part (0..1) of what the network takes", choices=(0.9, 0.8, 0.7)
