@@ -172,13 +172,30 @@ def test_untrained_parameters_come_back_bit_for_bit(digits: Path, passes: str) -
     assert print_graph(graph) == before
 
 
+@pytest.mark.parametrize("options", ["format=i4", 'format="posit<5,0>"', "format=binary"])
+def test_codes_that_make_up_for_each_other_are_where_training_starts(
+    digits: Path, options: str
+) -> None:
+    from tinycc_nn.training.network import Freedom, Network
+
+    before, _ = digits_graph(digits, CODES.removesuffix(", quantize-weights"))
+    graph, _ = digits_graph(digits, f"{CODES}{{{options}}}")
+    text = print_graph(graph)
+    network = Network(graph, Freedom(steps=True, ranges=True), [before, graph])
+    own = Network(graph, Freedom(steps=True, ranges=True))
+    pairs = zip(network.parameters(), own.parameters(), strict=True)
+    assert any((a != b).any() for a, b in pairs), "weights come from before the rounding"
+    network.write()
+    assert print_graph(graph) == text
+
+
 def test_steps_have_the_gradients_of_learned_step_sizes() -> None:
     """Of the rule in Esser et al., equation 3: what rounding leaves, or the end of the range."""
     from tinycc_nn.training.weights import CodedWeight
 
     graph = Graph("g")
     w = np.array([[0.33, -0.7, 5.0]], np.float32)
-    v = graph.constant("w", np.zeros((1, 3), np.uint8), Quant(0.5), dtype=DType.parse("i3"))
+    v = graph.constant("w", np.array([[1, 7, 3]], np.uint8), Quant(0.5), dtype=DType.parse("i3"))
     coded_weight = CodedWeight(v, w, np.zeros_like(w, bool), learn=True, device="cpu")
     coded_weight.refresh(torch.zeros(1, dtype=torch.float64))
     read = coded_weight.integers() * coded_weight.steps

@@ -20,6 +20,8 @@ from tinycc_nn.training.straight_through import replaced, rounded
 from tinycc_nn.training.tensors import Tensor, to_array, to_tensor
 
 INT8_MOST = 127
+MARGIN = 0.01
+"""Of an integer: how far a latent weight is from where it would round to another code, at first."""
 
 
 def magnitude(w: Array) -> Array:
@@ -59,11 +61,27 @@ class FloatParameter:
         return to_array(self.now())
 
 
+def in_cells(v: Value, w: Array) -> Array:
+    """float32: the real weights nearest to `w` that round to the integers of the constant `v`, so
+    that a training starts from the network as it is, however its codes were chosen."""
+    integers = v.integers
+    assert integers is not None and v.type.quant is not None
+    n = integers.astype(np.float64)
+    low, high = n - 0.5, n + 0.5
+    if (book := v.type.dtype.book) is not None:
+        values, _ = book.sorted()
+        ends = np.concatenate([[-np.inf], (values[1:] + values[:-1]) / 2, [np.inf]])
+        at = np.searchsorted(values, n)
+        low, high = ends[at], ends[at + 1]
+    steps = v.type.quant.broadcast(w.ndim) * v.type.dtype.unit
+    return np.asarray(np.clip(w / steps, low + MARGIN, high - MARGIN) * steps, np.float32)
+
+
 class CodedWeight:
     """
     Weights as int8 or codes: integer = nearest(latent / step), step = start * exp(log).
 
-    w: float32 [out, ...], the real weights to start from. zeros: bool of that shape, what stays 0.
+    w: float32 [out, ...], the real weights to start from, as far as they round to the codes. zeros: bool of that shape, what stays 0.
     `integers` and `steps` have gradients for the latent weights and, if `learn`, for the steps.
     """
 
@@ -71,6 +89,8 @@ class CodedWeight:
         assert v.type.quant is not None
         self.value = v
         self._book: CodeBook | None = v.type.dtype.book
+        if v.constant is not None and not (self._book is not None and self._book.hashed):
+            w = in_cells(v, w)
         unit = magnitude(w)
         self._unit = to_tensor(unit).to(device)
         self.latent = to_tensor(w.astype(np.float32) / unit).to(device).requires_grad_()
