@@ -170,7 +170,7 @@ def orders(bench: Bench, found: Outcome) -> str:
         genome = parse_pipeline(found.genome(e)) if found.genome(e) != "(none)" else ()
         names = [p.name() for p in genome if p.name() in ORDERED]
         counted[" -> ".join(names) or "none of them"] += 1
-        if len(set(names)) < 2 or len(table.rows) > 40:
+        if len(set(names)) < 2 or len(names) > 3:
             continue
         places = [i for i, p in enumerate(genome) if p.name() in ORDERED]
         for mixed in dict.fromkeys(itertools.permutations([genome[i] for i in places])):
@@ -311,7 +311,8 @@ def main() -> None:
     finally:
         workers.close()
     texts = [p.read_text() for n in parts if (p := given.work / f"{n}.md").exists()]
-    head = "# Search\n\n`python benchmarks/search.py --data DIR --work DIR`\n\n"
+    call = f"--budget {given.budget:.0f} --evaluations {given.evaluations}"
+    head = f"# Search\n\n`python benchmarks/search.py --data DIR --work DIR {call}`\n\n"
     RESULTS.write_text(head + "\n".join(texts))
 
 
