@@ -101,7 +101,8 @@ class SelectPointwise(Pass):
             made = self._build(graph, chosen, inputs, costs, judge)
             while not self._keeps(made, limit):
                 over = 0 if limit is None else max(0, made.cycles - limit)
-                bound = min(bound, table.cycles + sum(t.cycles for t in chosen) - 1 - over)
+                # Half of it: kernels of other layers may change too, and not in step.
+                bound = min(bound, table.cycles + sum(t.cycles for t in chosen) - 1 - over / 2)
                 tighter = self._solve(table, bound)
                 if tighter is None:
                     break
