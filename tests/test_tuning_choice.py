@@ -43,22 +43,23 @@ LAYERS = st.lists(st.lists(KERNELS, min_size=1, max_size=4), min_size=1, max_siz
 BOUND = st.one_of(st.just(inf), st.integers(0, 120).map(float))
 
 
-def cycles(kernels: Sequence[Kernel]) -> float:
-    return sum(k.cycles for k in kernels)
-
-
 @settings(max_examples=300)
-@given(LAYERS, BOUND, BOUND)
-def test_the_choice_is_the_best_of_all(layers: list[list[Kernel]], a: float, b: float) -> None:
+@given(LAYERS, BOUND, BOUND, st.sampled_from([0, 1, 3]))
+def test_the_choice_is_the_best_of_all(
+    layers: list[list[Kernel]], a: float, b: float, price: int
+) -> None:
+    def cost(kernels: Sequence[Kernel]) -> float:
+        return sum(k.cycles + price * flash(k) for k in kernels)
+
     bounds = Bounds(a, b)
-    possible = [cycles(taken) for taken in product(*layers) if bounds.hold(taken)]
-    found = fastest(layers, bounds)
+    possible = [cost(taken) for taken in product(*layers) if bounds.hold(taken)]
+    found = fastest(layers, bounds, price)
     if found is None:
         assert not possible
         return
     assert all(any(k is one for one in layer) for k, layer in zip(found, layers, strict=True))
     assert bounds.hold(found)
-    assert cycles(found) == min(possible)
+    assert cost(found) == min(possible)
 
 
 def test_many_layers_are_chosen_quickly() -> None:
@@ -100,7 +101,7 @@ def test_o3_fits_the_flash_that_is_given() -> None:
     options = BackendOptions("net", "O3", max_flash=limit)
     bounded = Choices.of(steps(graph), M4, options).take().values()
     assert sum(flash(c.kernel) for c in bounded) + APPLICATION_BYTES <= limit
-    assert cycles([c.kernel for c in bounded]) >= cycles([c.kernel for c in free])
+    assert sum(c.kernel.cycles for c in bounded) >= sum(c.kernel.cycles for c in free)
 
 
 def ram(a: Artifact) -> int:

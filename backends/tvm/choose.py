@@ -8,7 +8,7 @@ from math import inf
 
 from tinycc_nn.backend import BackendOptions
 from tinycc_nn.backends.tvm.kernel import Kernel, candidates
-from tinycc_nn.backends.tvm.select import Bounds, fastest, footprint
+from tinycc_nn.backends.tvm.select import Bounds, fastest, flash, footprint
 from tinycc_nn.backends.tvm.tuning.database import Database, record_names
 from tinycc_nn.backends.tvm.tuning.key import LayerKey, core_name
 from tinycc_nn.backends.tvm.tuning.records import Setting
@@ -24,6 +24,10 @@ weight: zeros that others leave out don't forbid the faster ones."""
 PATIENCE = 8000
 """At -Os, the bytes that it may take to save as many cycles as the fastest network needs: without
 it a layer would become ten times slower to save a hundred bytes."""
+
+PRICE = 0.2
+"""At -O0 to -O2 flash has a price: 10 % more of it than the smallest kernels take has to save 2 % of
+the cycles that the fastest ones need."""
 
 APPLICATION_BYTES = 1536
 """Kept free of flash for start-up code, NAME_run and the compiler's library."""
@@ -114,11 +118,13 @@ class Choices:
             whole = sum(min(k.cycles for k in ks) for ks in layers)
             return [min(ks, key=lambda k: (_patience(k, whole), k.name)) for ks in layers]
         least = sum(map(_least_constants, layers))
-        constants = inf if self.options.level == "O3" else GROWTH * least
         limit = self.options.max_flash
         room = inf if limit is None else limit - APPLICATION_BYTES
         # Whether the smallest fits in truth is judged when it is built.
-        return fastest(layers, Bounds(constants, room)) or smallest
+        if self.options.level == "O3":
+            return fastest(layers, Bounds(flash=room)) or smallest
+        price = PRICE * sum(min(k.cycles for k in ks) for ks in layers) / sum(map(flash, smallest))
+        return fastest(layers, Bounds(GROWTH * least, room), price) or smallest
 
 
 @dataclass(frozen=True)

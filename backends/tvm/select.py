@@ -41,19 +41,29 @@ def footprint(k: Kernel) -> float:
     return flash(k) + k.scratch / 4
 
 
-def fastest(layers: Sequence[Sequence[Kernel]], bounds: Bounds) -> list[Kernel] | None:
+def fastest(
+    layers: Sequence[Sequence[Kernel]], bounds: Bounds, price: float = 0.0
+) -> list[Kernel] | None:
     """One kernel for each layer with the least sum of cycles in bounds; None if no choice is.
+
+    price: cycles that a byte of flash counts for.
 
     A multiple-choice knapsack with two capacities, solved exactly: dynamic programming over the
     layers on sums that no other sum beats, without those that a Lagrangian bound shows to be lost
     (Kellerer, Pferschy, Pisinger, "Knapsack problems", 2004, chapters 9 and 11). Among equally
     fast kernels of a layer the smaller.
     """
-    free = [min(kernels, key=lambda k: (k.cycles, footprint(k), k.name)) for kernels in layers]
+
+    def cost(k: Kernel) -> float:
+        return k.cycles + price * flash(k)
+
+    free = [min(kernels, key=lambda k: (cost(k), footprint(k), k.name)) for kernels in layers]
     if bounds.hold(free):
         return free
     kept = [_undominated(kernels) for kernels in layers]
-    taken = _program([_Items.of(kernels, bounds) for kernels in kept], bounds)
+    costs = [np.array([cost(k) for k in kernels], np.float64) for kernels in kept]
+    items = [_Items(c, _weights(ks, bounds)) for c, ks in zip(costs, kept, strict=True)]
+    taken = _program(items, bounds)
     return None if taken is None else [ks[i] for ks, i in zip(kept, taken, strict=True)]
 
 
@@ -68,18 +78,17 @@ def _undominated(kernels: Sequence[Kernel]) -> list[Kernel]:
 
 @dataclass(frozen=True)
 class _Items:
-    """The kernels of a layer, float64: cycles [n], bytes [n, 2] (constants, flash; 0 where there
-    is no bound)."""
+    """The kernels of a layer, float64: cycles with what bytes count for [n], bytes [n, 2]
+    (constants, flash; 0 where there is no bound)."""
 
     cycles: Array
     weights: Array
 
-    @staticmethod
-    def of(kernels: Sequence[Kernel], bounds: Bounds) -> _Items:
-        cycles = np.array([k.cycles for k in kernels], np.float64)
-        weights = np.array([[k.constants, flash(k)] for k in kernels], np.float64)
-        bounded = [bounds.constants < inf, bounds.flash < inf]
-        return _Items(cycles, np.where(bounded, weights, 0.0))
+
+def _weights(kernels: Sequence[Kernel], bounds: Bounds) -> Array:
+    """Bytes of the kernels of a layer, as `_Items` has them."""
+    weights = np.array([[k.constants, flash(k)] for k in kernels], np.float64)
+    return np.where([bounds.constants < inf, bounds.flash < inf], weights, 0.0)
 
 
 @dataclass(frozen=True)
