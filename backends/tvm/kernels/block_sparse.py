@@ -50,6 +50,8 @@ class BlockSparse:
             return
         if layer.weights.dtype != np.int8:
             return
+        if target.mve:  # its dense kernels are several times faster than anything scalar
+            return
         if not target.dsp:
             for block in PLAIN:
                 if block[0] <= layer.window.pixels:
