@@ -58,7 +58,10 @@ CASES: list[Case] = [
     ("quantize", {}, "x"),
     ("dequantize", {}, "x"),
     ("requantize", {}, "x"),
+    ("exit_if", {"threshold": 0.5}, "x x"),
 ]  # fmt: skip
+OF_BITS = {"pack_signs", "xnor_conv2d"}
+"""On operands that only binarize makes: tests/test_binarize.py."""
 UNARY = [
     name for name, d in opdefs().items() if d.elementwise and d.roles == ("x",) and name not in
     ("add", "sub", "mul", "div", "minimum", "maximum", "quantize", "dequantize", "requantize")
@@ -159,4 +162,4 @@ def test_emulated(compiled: tuple[Graph, Artifact], cpu: str) -> None:
 
 def test_every_operator_is_covered() -> None:
     covered = {name for name, _, _ in CASES} | set(UNARY)
-    assert set(opdefs()) == covered | {"const", "reshape"}
+    assert set(opdefs()) == covered | OF_BITS | {"const", "reshape"}

@@ -91,14 +91,16 @@ CASES: dict[str, Build] = {
     ),
     **{name: of_positive(name) for name in ("log", "sqrt", "reciprocal")},
     "power": of_positive("power", exponent=1.5),
+    "exit_if": binary("exit_if", threshold=9.0),
 }  # fmt: skip
 STEPS = ("sign", "floor", "ceil", "round", "thresholded_relu")  # a rounded input may fall elsewhere
 CASTS = ("quantize", "dequantize", "requantize")
+OF_BITS = ("pack_signs", "xnor_conv2d")  # binarize makes them, of int8 layers
 
 
 def names() -> list[str]:
     found = [n for n, d in opdefs().items() if d.int8 is not Int8.NONE]
-    return sorted(set(found) - {*STEPS, *CASTS})
+    return sorted(set(found) - {*STEPS, *CASTS, *OF_BITS})
 
 
 @pytest.mark.parametrize("name", names())

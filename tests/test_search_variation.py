@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinycc_nn.onnx import read_model
@@ -36,6 +36,7 @@ def obeys(genome: Genome) -> None:
                 assert value in tried or any(p in recipe for recipe in RECIPES)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_offspring_of_anything_is_a_pipeline(seed: int) -> None:
     rng = random.Random(seed)
@@ -45,6 +46,7 @@ def test_offspring_of_anything_is_a_pipeline(seed: int) -> None:
         obeys(parents[-1])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_each_operator_and_the_crossover(seed: int) -> None:
     rng = random.Random(seed)
