@@ -69,8 +69,8 @@ class Weighted:
 
     @property
     def is_depthwise(self) -> bool:
-        """One output channel for each input channel."""
-        return self.groups == self.window.channels == len(self.weights)
+        """One output channel for each of several input channels."""
+        return self.groups == self.window.channels == len(self.weights) > 1
 
     @property
     def multiplier(self) -> int:

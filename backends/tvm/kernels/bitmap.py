@@ -43,7 +43,7 @@ class Bitmap:
 
     def value_facts(self, op: Op) -> tuple[str, ...]:
         layer = Weighted.of(op)
-        if layer is None or layer.groups != 1 or layer.is_depthwise or not layer.window.pointwise:
+        if layer is None or layer.groups != 1 or not layer.window.pointwise:
             return ()
         live = int(np.count_nonzero(layer.weights))
         if layer.weights.dtype != np.int8 or live > MOST * layer.weights.size:

@@ -46,7 +46,7 @@ class BlockSparse:
     """Layers of which enough blocks are zero, in blocks of each kernel's own width."""
 
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
-        if (layer := Weighted.of(op)) is None or layer.groups != 1 or layer.is_depthwise:
+        if (layer := Weighted.of(op)) is None or layer.groups != 1:
             return
         if layer.weights.dtype != np.int8:
             return
@@ -63,7 +63,7 @@ class BlockSparse:
             yield from _dense(layer, Packing.PAIRS if fit else Packing.WORDS)
 
     def value_facts(self, op: Op) -> tuple[str, ...]:
-        if (layer := Weighted.of(op)) is None or layer.groups != 1 or layer.is_depthwise:
+        if (layer := Weighted.of(op)) is None or layer.groups != 1:
             return ()
         if layer.weights.dtype != np.int8:
             return ()

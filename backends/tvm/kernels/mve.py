@@ -40,7 +40,7 @@ class Mve:
 def _weighted(layer: Weighted) -> Iterable[Kernel]:
     w, zero, out = layer.window, layer.input_zero, len(layer.weights)
     packed = layer.weights.nbytes
-    if layer.is_depthwise and layer.groups > 1:
+    if layer.is_depthwise:
         if w.kernel[0] * w.kernel[1] > MAX_TAPS:
             return
         for channels in (16, 4):

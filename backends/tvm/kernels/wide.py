@@ -62,7 +62,7 @@ def _layers(op: Op, target: Target) -> Iterator[Kernel]:
     if layer is None or op.operands[1].type.dtype != I8:
         return
     finish = _finish(op, layer.requantize.shift)
-    if layer.is_depthwise and layer.groups > 1:
+    if layer.is_depthwise:
         yield _depthwise(op, layer, finish)
     elif layer.groups == 1:
         for dsp in {False, target.dsp}:
