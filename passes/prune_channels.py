@@ -42,7 +42,7 @@ from tinycc_nn.pruning.reconstruct import reconstruct, targets
 from tinycc_nn.pruning.samples import calibration
 from tinycc_nn.pruning.selection import Unit, by_count, by_cycles, by_macs, by_ratio, units
 
-ROUNDS = 5
+ROUNDS = 8
 """Times that a network is built to meet max_cycles, since costs of layers are predicted."""
 
 TAYLOR_SAMPLES = 512
@@ -163,7 +163,7 @@ class PruneChannels(Pass):
             if (built := costs.built(left)) <= limit:
                 return taken
             least = min(least, built)
-            asked *= limit / built * 0.995
+            asked = min(asked * limit / built, 0.999 * predicted(taken))
         raise LimitError(
             f"{limit:,.0f} cycles at most, but what was built needs {least:,.0f}",
             hint=f"the nearest that can be met is max_cycles={least:.0f}",

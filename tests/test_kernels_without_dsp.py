@@ -109,6 +109,12 @@ def test_on_the_host(layers: list[Layer]) -> None:
     check(layers, HostLibrary(network(layers), level="-O1", flags=["-Werror"]).run)
 
 
+def test_windows_that_read_padding_alone() -> None:
+    window, requantize = Window(2, 1, 1, (1, 1), (1, 2), (1, 1), (0, 1, 0, 0)), Requantize(32, 3)
+    layer = Layer(depthwise_thumb1(window, 5, requantize), window, 1, 5, requantize, depthwise=True)
+    check([layer], HostLibrary(network([layer])).run)
+
+
 @needs_gcc
 @pytest.mark.parametrize(
     ("cpu", "level"),

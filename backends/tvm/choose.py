@@ -123,7 +123,8 @@ class Choices:
         # Whether the smallest fits in truth is judged when it is built.
         if self.options.level == "O3":
             return fastest(layers, Bounds(flash=room)) or smallest
-        price = PRICE * sum(min(k.cycles for k in ks) for ks in layers) / sum(map(flash, smallest))
+        price = PRICE * sum(min(k.cycles for k in ks) for ks in layers)
+        price /= max(1, sum(map(flash, smallest)))
         return fastest(layers, Bounds(GROWTH * least, room), price) or smallest
 
 

@@ -91,13 +91,13 @@ class Cluster:
         try:
             for future in done:
                 i = running.pop(future)
-                error: Any = future.exception()
+                answer, error = _outcome(future)
                 if error is not None and tries[i] < RETRIES:
                     tries[i] += 1
                     left.appendleft(i)
                 fill()
-                if error is None:
-                    yield i, future.result()
+                if answer is not None:
+                    yield i, answer
                 elif i not in (*left, *running.values()):
                     yield i, failed(tasks[i], f"{type(error).__name__}: {error}".split("\n")[0])
         except TimeoutError:
@@ -113,6 +113,15 @@ class Cluster:
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+
+
+def _outcome(future: Any) -> tuple[Evaluation | None, Exception | None]:
+    """What a future has found, fetched at once: the worker that holds it may die at any moment."""
+    try:
+        answer: Evaluation = future.result()
+    except Exception as e:
+        return None, e
+    return answer, None
 
 
 def watched(work: Callable[[Task], Evaluation], task: Task, seconds: float) -> Evaluation:

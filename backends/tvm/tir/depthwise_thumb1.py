@@ -83,7 +83,7 @@ def _fill(plane: Plane) -> tuple[str, str]:
     for lane in range(2):
         above = lane * plane.rows * w.stride[0] - w.pad[0]  # input row of the plane's first
         first, last = max(0, -above), min(plane.in_rows, w.height - above)
-        if last <= first:
+        if last <= first or not plane.columns:  # nothing but padding
             continue
         step = min(plane.columns, _STORED_COLUMNS)
         times, rest = divmod(plane.columns, step)
