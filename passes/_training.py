@@ -74,3 +74,10 @@ def has_int8_layers(graph: Graph) -> bool:
         op.type.dtype == I8 and op.name in ("conv2d", "conv2d_transpose", "dense")
         for op in graph.ops
     )
+
+
+def check_labels(context: Context, learn: str, who: str) -> None:
+    """TinyccError in front of all work if `who` is to learn from `labels` and there are none."""
+    if learn == "labels" and context.training is None:
+        hint = "give data with labels by --train, or learn=teacher"
+        raise TinyccError(f"{who}: learn=labels needs training data", hint=hint)

@@ -30,6 +30,7 @@ from tinycc_nn.cost import Costs
 from tinycc_nn.diagnostics import LimitError, TinyccError
 from tinycc_nn.ir.graph import Graph, Op
 from tinycc_nn.ir.types import Array
+from tinycc_nn.passes._budget import cycles_limit
 from tinycc_nn.passes._pointwise import OutputError, Table, Tried, table_text, trials
 from tinycc_nn.pipeline import Context, Pass, option
 from tinycc_nn.pruning.forms import STEPS, Form, factor, forms, is_pointwise, zero_blocks
@@ -90,7 +91,7 @@ class SelectPointwise(Pass):
         layers = self._layers(graph)
         inputs = calibration(graph, context.calibration, self.name(), "another pass")
         dense = costs.built(graph)
-        limit = self._limit(dense, costs)
+        limit = cycles_limit(costs, dense, self.latency, self.max_cycles, self.max_ms, self.name())
         options = {op: forms(op, self.densities, self.ranks) for op in layers}
         table = trials(graph, options, inputs, costs)
         spare = dense - table.cycles
@@ -159,19 +160,6 @@ class SelectPointwise(Pass):
             hint = "weights must be constant, of one group: run fuse-qdq or fold-bn first"
             raise TinyccError(f"{self.name()}: there is no 1x1 convolution", graph.name, hint)
         return found
-
-    def _limit(self, dense: int, costs: Costs) -> int | None:
-        """Cycles of the whole network; None if only flash is limited."""
-        if self.max_ms:
-            clock = costs.target.clock
-            if clock is None:
-                hint = "give a device with --target, or max_cycles"
-                message = f"{self.name()}: max_ms: {costs.target.name} has no clock"
-                raise TinyccError(message, hint=hint)
-            return int(self.max_ms * 1e-3 * clock)
-        if self.latency:
-            return int(self.latency * dense)
-        return self.max_cycles or None
 
     def _solve(self, table: Table, bound: float) -> Sequence[Tried] | None:
         rows = [[t.item for t in tried] for tried in table.layers]

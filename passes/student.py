@@ -26,7 +26,7 @@ from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import Array
 from tinycc_nn.ops import emit, opdef, word
-from tinycc_nn.passes._training import TrainingPass, has_int8_layers, trainer
+from tinycc_nn.passes._training import TrainingPass, check_labels, has_int8_layers, trainer
 from tinycc_nn.passes.prune_channels import PruneChannels
 from tinycc_nn.passes.separate_conv import SeparateConv
 from tinycc_nn.pipeline import Context, option
@@ -54,6 +54,7 @@ class Student(TrainingPass):
             raise ValueError("width must be above 0 and at most 1")
 
     def apply(self, graph: Graph, context: Context) -> None:
+        check_labels(context, self.learn, self.name())
         if has_int8_layers(graph):
             raise TinyccError("student: the network is quantized", hint="put it before quantize")
         for op in named(graph, self.drop, "student: drop"):

@@ -11,7 +11,8 @@ Each `golden/**/*.tnn` says on its first line what to run, and ends in what come
 A constant whose digest is written as underscores gets seeded random contents; a line `// @name =`
 gives them (broadcast to the shape), `// @name *=` multiplies the random ones. Results show no
 digests, so that no golden depends on computed floats. Where every pass of the pipeline declares
-to keep values, the source and the result are also run on random inputs and compared.
+to keep values, the source and the result are also run on random inputs and compared. After a second
+line `// CALIBRATION: 40` passes get so many random samples.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir import Array, Blob, DType, Graph, parse_graph, print_graph
 from tinycc_nn.ir.text import graph_blobs
 from tinycc_nn.ops import verify
+from tinycc_nn.passmanager import run_pipeline
+from tinycc_nn.pipeline import Context
 from tinycc_nn.pipeline_text import parse_pipeline
 from tinycc_nn.reference import run
 
@@ -36,6 +39,7 @@ MARK = "// ---\n"
 UNKNOWN = "_" * 16
 CONST = re.compile(rf"const @([^#\s]+)#{UNKNOWN} : (\w+)\[([\d,]*)\]")
 SCALE = re.compile(rf"\w+\[([\d,]*)\] q\(@([^#\s]+)#{UNKNOWN}, [-\d]+, axis=(\d)")
+SAMPLES = re.compile(r"^// CALIBRATION: (\d+)$", re.MULTILINE)
 GIVEN = re.compile(r"^// @(\S+) (\*?=) (.*)$", re.MULTILINE)
 
 
@@ -73,8 +77,14 @@ def constants(source: str) -> tuple[str, dict[str, Blob]]:
     return SCALE.sub(scale, CONST.sub(const, source)), blobs
 
 
-def random_inputs(graph: Graph) -> dict[str, Array]:
-    return {v.name: random_array(v.name, v.type.dtype, (5, *v.type.shape)) for v in graph.inputs}
+def random_inputs(graph: Graph, n: int = 5) -> dict[str, Array]:
+    return {v.name: random_array(v.name, v.type.dtype, (n, *v.type.shape)) for v in graph.inputs}
+
+
+def context_of(source: str, graph: Graph) -> Context:
+    """With calibration data, if the source asks for it."""
+    samples = SAMPLES.search(source)
+    return Context(random_inputs(graph, int(samples[1])) if samples else {})
 
 
 def assert_same_values(before: Graph, after: Graph) -> None:
@@ -94,9 +104,9 @@ def outcome(source: str, file: str) -> str:
         graph = parse_graph(text, blobs, file)
         verify(graph)
         pipeline = parse_pipeline(command)
-        out = graph
-        for p in pipeline:
-            out = p(out)
+        if any(p.needs_torch for p in pipeline):
+            pytest.importorskip("torch", reason="needs PyTorch: the extra train")
+        out = run_pipeline(graph, pipeline, context_of(source, graph))
     except TinyccError as e:
         return "".join(f"// {line}\n" for line in str(e).splitlines())
     if all(p.keeps_values for p in pipeline):
