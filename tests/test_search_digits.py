@@ -16,6 +16,7 @@ import pytest
 
 from tinycc_nn.ir.text import print_graph
 from tinycc_nn.passes.quantize import Quantize
+from tinycc_nn.search import prefixes
 from tinycc_nn.search.cluster import Cluster
 from tinycc_nn.search.evaluate import Evaluator, Task, evaluate
 from tinycc_nn.search.executor import Executor, Processes
@@ -186,6 +187,7 @@ def test_pipelines_that_end_in_the_same_network_are_evaluated_once(
 def test_what_was_computed_is_taken_from_disk_by_another_process(
     problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(prefixes, "_WORTH_SECONDS", 0.0)
     whole = Evaluator(problem, tmp_path).graph("fold-bn, quantize")
     monkeypatch.setattr(Quantize, "apply", lambda *given: pytest.fail("twice"))
     other = Evaluator(problem, tmp_path)
