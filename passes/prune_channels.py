@@ -35,6 +35,7 @@ from tinycc_nn.cost import Costs
 from tinycc_nn.diagnostics import LimitError, TinyccError
 from tinycc_nn.ir.graph import Graph, Value
 from tinycc_nn.ir.types import Array
+from tinycc_nn.passes._budget import cycles_limit
 from tinycc_nn.pipeline import Context, Pass, check_torch, option
 from tinycc_nn.pruning.group_scores import MEASURED, RELATIVE, group_scores, sum_over_group
 from tinycc_nn.pruning.layers import is_layer, named
@@ -145,13 +146,10 @@ class PruneChannels(Pass):
 
     def _within(self, graph: Graph, found: list[Unit], costs: Costs) -> list[Unit]:
         """The units without which the network, as built, needs no more than it may."""
-        limit: float = self.max_cycles
-        if self.max_ms:
-            if (clock := costs.target.clock) is None:
-                hint = "give --target NAME, a device, or max_cycles"
-                raise TinyccError(f"max_ms: {costs.target.name} has no clock", str(self), hint)
-            limit = self.max_ms * 1e-3 * clock
-        asked, least = limit, inf
+        limit = cycles_limit(costs, 0, 0.0, self.max_cycles, self.max_ms, self.name())
+        assert limit is not None  # one of the options is given
+        asked: float = limit
+        least = inf
 
         def predicted(units: Sequence[Unit]) -> float:
             left = without(graph, units)
