@@ -151,22 +151,18 @@ def measured(network: Network, text: str) -> dict[str, float]:
 def tasks(bench: Bench) -> Iterator[Task]:
     """In the order in which they are most wanted."""
     found = {n.name: n for n in networks(bench.data)[:3]}
-    small, large = ("kws", "ad"), ("ic",)
     both = (*INTEGERS, *POSITS, "ternary", "binary")
     first = ("float32", "int8", "auto:5", "auto:4", "posit<5,0>", "i5", "i4")
     yield from scores(bench, found, first, SETTINGS[0])
-    yield from scores(bench, small, (*FORMATS, WIDE), SETTINGS[0])
+    yield from scores(bench, found, (*FORMATS, WIDE), SETTINGS[0])
     for text, layer in COSTS:
         yield Task("cost", layer, text, "", lambda t=text, x=layer: cost(t, x))  # type: ignore[misc]
-    yield from scores(bench, large, (*FORMATS, WIDE), SETTINGS[0])
     for setting in SETTINGS[1:]:
-        yield from scores(bench, small, both, setting)
+        yield from scores(bench, found, both, setting)
+    yield from scores(bench, found, MIXED, SETTINGS[0])
     for text in MEASURED:
         for name, n in found.items():
             yield Task("cycles", name, text, "-O2", lambda n=n, t=text: measured(n, t))  # type: ignore[misc]
-    for setting in SETTINGS[1:]:
-        yield from scores(bench, large, both, setting)
-    yield from scores(bench, found, MIXED, SETTINGS[0])
 
 
 def scores(

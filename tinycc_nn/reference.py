@@ -12,7 +12,10 @@ from tinycc_nn.ir.types import Array
 from tinycc_nn.ops import opdef
 
 BATCH = 128
-"""Samples that are computed at once: enough to fill BLAS, few enough to stay in memory."""
+"""Samples that `visit` computes at once: statistics are sums over such batches."""
+
+RUN_BATCH = 32
+"""Samples that `run` computes at once: enough to fill BLAS, few enough for caches."""
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array]) -> Iterator[tuple[Op, Array]]:
@@ -37,8 +40,8 @@ def run(graph: Graph, inputs: Mapping[str, Array]) -> list[Array]:
     """The outputs [samples, *shape], as stored, for inputs [samples, *shape], as stored."""
     samples = check_inputs(graph, inputs)
     parts = [
-        _outputs(graph, {k: v[i : i + BATCH] for k, v in inputs.items()})
-        for i in range(0, samples, BATCH)
+        _outputs(graph, {k: v[i : i + RUN_BATCH] for k, v in inputs.items()})
+        for i in range(0, samples, RUN_BATCH)
     ]
     return [np.concatenate(p) for p in zip(*parts, strict=True)]
 

@@ -64,8 +64,12 @@ def requantize(
 ) -> Array:
     """int64[..., n] accumulators, below 2^32 in magnitude, to int8 (or int16) in [lo, hi], with
     int32[n] or int32[1] multipliers."""
-    y = rounding_shift(acc.astype(np.int64) * m.astype(np.int64), shift) + zero
-    return np.asarray(np.clip(y, lo, hi).astype(dtype))
+    y = np.asarray(acc.astype(np.int64, copy=False) * m.astype(np.int64))
+    # In place: the passes over memory are what this costs.
+    y += np.int64(1) << np.int64(shift - 1)
+    y >>= np.int64(shift)
+    y += zero
+    return np.asarray(np.clip(y, lo, hi, out=y).astype(dtype))
 
 
 def quantize(x: Array, scale: Array | float, zero: int) -> Array:
