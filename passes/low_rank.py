@@ -15,25 +15,17 @@ Detection", 2015, section 3.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph, Op
 from tinycc_nn.ir.types import Array
-from tinycc_nn.ops import number, opdef
+from tinycc_nn.ops import number
+from tinycc_nn.passes._ranks import Amount
 from tinycc_nn.passes._split import Splitting, layers_to_split
 from tinycc_nn.pipeline import Context, Pass, option
-from tinycc_nn.pruning.factors import (
-    Choice,
-    Spectrum,
-    low_rank,
-    most_rank,
-    ranks_for_macs,
-    spectrum,
-)
-from tinycc_nn.pruning.layers import bias_of, total_macs, weights_of
+from tinycc_nn.pruning.factors import Spectrum, low_rank, most_rank, spectrum
+from tinycc_nn.pruning.layers import bias_of, weights_of
 
 
 @dataclass(frozen=True)
@@ -56,13 +48,7 @@ class LowRank(Pass):
     )
 
     def __post_init__(self) -> None:
-        if sum(n != 0 for n in (self.rank, self.energy, self.ratio, self.macs)) != 1:
-            raise ValueError("give one of rank, energy, ratio and macs")
-        if self.rank < 0:
-            raise ValueError("rank must be at least 1")
-        for name in ("energy", "ratio", "macs"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in 0..1")
+        self._amount().check()
 
     def apply(self, graph: Graph, context: Context) -> None:
         graph.sweep()
@@ -74,50 +60,26 @@ class LowRank(Pass):
             found[op] = spectrum(weights_of(op)[0], x)
 
         split.each(layers, see)
-        ranks = self._ranks(graph, found)
-        if not ranks and not self.macs:
-            raise _too_large(layers)
-        for op, rank in ranks.items():
+        for op, rank in self._amount().ranks(graph, found, _sides).items():
             _factor(split, op, found[op], rank)
         split.fit()
 
-    def _ranks(self, graph: Graph, found: Mapping[Op, Spectrum]) -> dict[Op, int]:
-        if self.macs:
-            choices = {op: _choice(op, s) for op, s in found.items()}
-            return ranks_for_macs(choices, total_macs(graph), self.macs)
-        wanted = {op: self._rank(s) for op, s in found.items()}
-        return {op: r for op, r in wanted.items() if r <= _most(op)}
-
-    def _rank(self, s: Spectrum) -> int:
-        if self.rank:
-            return self.rank
-        if self.energy:
-            return s.rank_for(self.energy)
-        return max(1, round(self.ratio * len(s.energy)))
-
-
-def _too_large(layers: Sequence[Op]) -> TinyccError:
-    """The error of ranks that save nothing anywhere."""
-    op = max(layers, key=_most)
-    hint = f"{op.result} takes no more MACs up to rank {_most(op)}"
-    return TinyccError("low-rank: no layer would get cheaper", str(op.result), hint)
+    def _amount(self) -> Amount:
+        return Amount(self.name(), "rank", self.rank, self.energy, self.ratio, self.macs)
 
 
 def _why_not(op: Op) -> str:
     w = op.operands[1].type.shape
     if op.name == "conv2d" and (w[1:3] != (1, 1) or number(op, "groups") != 1):
         return f"it is a convolution of {w[1]}x{w[2]} with {int(number(op, 'groups'))} groups"
-    return "" if most_rank(w[-1], w[0]) else f"it is {w[-1]} -> {w[0]}: two layers take more MACs"
+    k, out = _sides(op)
+    return "" if most_rank(k, out) else f"it is {k} -> {out}: two layers take more MACs"
 
 
-def _most(op: Op) -> int:
+def _sides(op: Op) -> tuple[int, int]:
+    """Inputs and outputs."""
     w = op.operands[1].type.shape
-    return most_rank(w[-1], w[0])
-
-
-def _choice(op: Op, s: Spectrum) -> Choice:
-    w, macs = op.operands[1].type.shape, opdef(op.name).macs(op)
-    return Choice(macs, macs // (w[0] * w[-1]) * (w[0] + w[-1]), s)
+    return w[-1], w[0]
 
 
 def _factor(split: Splitting, op: Op, s: Spectrum, rank: int) -> None:

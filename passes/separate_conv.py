@@ -7,8 +7,8 @@ separate-conv: a convolution as a depthwise and a 1x1 convolution.
 u has one filter for each of the 16 input channels. With more terms there are as many depthwise
 layers, whose results are concatenated, so that v sums the terms. The filters are those that change
 the output least on calibration data, channel by channel; then all layers are fitted to what they
-computed before. A layer that would take more MACs than before stays as it is. On float graphs;
-quantize comes after.
+computed before. A layer that would take more MACs than before stays as it is. Say how much with one
+of terms, energy, ratio and macs. On float graphs; quantize comes after.
 
 Sources: Guo et al., "Network Decoupling: From Regular to Depthwise Separable Convolutions", 2018;
 Jaderberg et al., "Speeding up Convolutional Neural Networks with Low Rank Expansions", 2014.
@@ -19,13 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph, Op
 from tinycc_nn.ir.types import Array
 from tinycc_nn.ops import emit, number
+from tinycc_nn.passes._ranks import Amount
 from tinycc_nn.passes._split import Splitting, layers_to_split
 from tinycc_nn.pipeline import Context, Pass, option
-from tinycc_nn.pruning.factors import most_rank, separable
+from tinycc_nn.pruning.factors import Terms, most_rank, separable
 from tinycc_nn.pruning.layers import bias_of
 
 
@@ -33,7 +33,16 @@ from tinycc_nn.pruning.layers import bias_of
 class SeparateConv(Pass):
     keeps_values: ClassVar[bool] = False
 
-    terms: int = option(1, "depthwise filters of each input channel", choices=(1, 2, 3))
+    terms: int = option(
+        1, "depthwise filters of each input channel, if nothing else is given", choices=(1, 2, 3)
+    )
+    energy: float = option(
+        0.0, "of what each layer's channels add to its output, 0..1", choices=(0.9, 0.95, 0.99)
+    )
+    ratio: float = option(0.0, "of all terms, min(taps, outputs), 0..1", choices=(0.25, 0.5))
+    macs: float = option(
+        0.0, "of the network's MACs to keep at most, 0..1", choices=(0.9, 0.8, 0.7)
+    )
     layers: tuple[str, ...] = option(
         (), "names of layers; none for all that can be split", by_layer=True
     )
@@ -44,30 +53,31 @@ class SeparateConv(Pass):
     def __post_init__(self) -> None:
         if self.terms < 1:
             raise ValueError("terms must be at least 1")
+        self._amount().check()
 
     def apply(self, graph: Graph, context: Context) -> None:
         graph.sweep()
         layers = layers_to_split(graph, self.name(), self.layers, _why_not)
-        cheaper = [op for op in layers if self.terms <= _most(op)]
-        if not cheaper:
-            op = max(layers, key=_most)
-            hint = f"{op.result} takes no more MACs up to terms={_most(op)}"
-            message = "separate-conv: no layer would get cheaper"
-            raise TinyccError(message, str(op.result), hint)
         split = Splitting.start(graph, context, self.name(), measured=self.calibrate)
-        found: dict[Op, tuple[Array, Array]] = {}
+        found: dict[Op, Terms] = {}
 
         def see(op: Op, x: Array | None) -> None:
             w = op.operands[1].constant
             assert w is not None
             out, kh, kw, c = w.shape
             patches = None if x is None else x.reshape(-1, kh * kw, c)
-            found[op] = separable(w.astype("float64").reshape(out, kh * kw, c), patches, self.terms)
+            found[op] = separable(w.astype("float64").reshape(out, kh * kw, c), patches)
 
-        split.each(cheaper, see)
-        for op, (depth, point) in found.items():
-            _separate(split, op, depth, point)
+        split.each(layers, see)
+        for op, terms in self._amount().ranks(graph, found, _sides).items():
+            _separate(split, op, found[op].depth[:, :terms], found[op].point[:, :, :terms])
         split.fit()
+
+    def _amount(self) -> Amount:
+        # One term is the default, which any other wish replaces.
+        other = any((self.energy, self.ratio, self.macs))
+        terms = 0 if other and self.terms == 1 else self.terms
+        return Amount(self.name(), "terms", terms, self.energy, self.ratio, self.macs)
 
 
 def _why_not(op: Op) -> str:
@@ -76,13 +86,17 @@ def _why_not(op: Op) -> str:
         return "it has no window"
     if number(op, "groups") != 1:
         return f"it has {int(number(op, 'groups'))} groups"
-    return "" if _most(op) else f"{w[0]} filters of {w[1]}x{w[2]}: two layers take more MACs"
+    return (
+        ""
+        if most_rank(*_sides(op))
+        else f"{w[0]} filters of {w[1]}x{w[2]}: two layers take more MACs"
+    )
 
 
-def _most(op: Op) -> int:
-    """The terms up to which two layers take no more MACs than one."""
+def _sides(op: Op) -> tuple[int, int]:
+    """Taps of the window and outputs."""
     out, kh, kw, _ = op.operands[1].type.shape
-    return most_rank(kh * kw, out)
+    return kh * kw, out
 
 
 def _separate(split: Splitting, op: Op, depth: Array, point: Array) -> None:

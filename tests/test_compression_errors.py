@@ -20,6 +20,8 @@ from tinycc_nn.pipeline_text import parse_pipeline
         ("low-rank{macs=-1}", "macs must be in 0..1"),
         ("low-rank{rank=-1}", "rank must be at least 1"),
         ("separate-conv{terms=-1}", "terms must be at least 1"),
+        ("separate-conv{macs=1.5}", "macs must be in 0..1"),
+        ("separate-conv{energy=-0.5}", "energy must be in 0..1"),
         ("prune-weights{ratio=-0.1}", "ratio must be between 0 and 1"),
         ("prune-blocks{ratio=1.5}", "ratio must be between 0 and 1"),
         ("prune-blocks{ratio=-0.5}", "ratio must be between 0 and 1"),
@@ -79,7 +81,7 @@ def test_no_calibration_data() -> None:
         assert e.value.hint == "give some with --calib"
 
 
-@pytest.mark.parametrize("name", ["low-rank", "prune-channels"])
+@pytest.mark.parametrize("name", ["low-rank", "separate-conv", "prune-channels"])
 def test_the_nearest_budget_can_be_met(name: str) -> None:
     g, data = network()
     with pytest.raises(LimitError, match=r"0\.01 of 23040 MACs is 230") as e:

@@ -88,9 +88,14 @@ def test_calibration_saves_half_of_the_error(blind: Pass, measured: Pass) -> Non
 def test_more_terms_and_more_energy_lose_less() -> None:
     terms = [error(SMALL, SeparateConv(terms=t)(SMALL, DATA)) for t in (1, 2, 4)]
     assert terms == sorted(terms, reverse=True) and terms[0] > 4 * terms[2]
-    kept = [LowRank(energy=e, layers=("last",))(SMALL, DATA) for e in (0.5, 0.8, 0.95)]
-    lost, macs = [error(SMALL, g) for g in kept], [total_macs(g) for g in kept]
-    assert lost == sorted(lost, reverse=True) and macs == sorted(macs)
+    for kind, layer, parts in (
+        (LowRank, "last", (0.5, 0.8, 0.95)),
+        (SeparateConv, "first", (0.3, 0.5, 0.7)),
+    ):
+        kept = [kind(energy=e, layers=(layer,))(SMALL, DATA) for e in parts]
+        lost, macs = [error(SMALL, g) for g in kept], [total_macs(g) for g in kept]
+        assert lost == sorted(lost, reverse=True) and macs == sorted(macs)
+        assert lost[0] > lost[2] and macs[0] < macs[2]
 
 
 @pytest.mark.parametrize("part", [0.98, 0.96, 0.95])
@@ -99,6 +104,26 @@ def test_a_budget_is_met_within_one_rank(part: float) -> None:
     largest = max(9 * (16 + 16), 144 + 12)
     assert part * total_macs(SMALL) - largest <= total_macs(out) <= part * total_macs(SMALL)
     assert LowRank(macs=1.0)(SMALL, DATA).ops
+
+
+@pytest.mark.parametrize("part", [0.9, 0.6, 0.4])
+def test_a_budget_is_met_within_one_term(part: float) -> None:
+    out = SeparateConv(macs=part)(SMALL, DATA)
+    each = 36 * 4 * (9 + 16)
+    assert part * total_macs(SMALL) - each <= total_macs(out) <= part * total_macs(SMALL)
+
+
+def test_all_ways_to_ask_for_terms_agree() -> None:
+    """First has 9 terms at most; each takes 3600 of the network's MACs."""
+    by_number = SeparateConv(terms=3)(SMALL, DATA)
+    found = {op.result.name for op in by_number.ops}
+    for other in (
+        SeparateConv(ratio=0.33),
+        SeparateConv(macs=(total_macs(by_number) + 0.5) / total_macs(SMALL)),
+    ):
+        out = other(SMALL, DATA)
+        assert {op.result.name for op in out.ops} == found
+        np.testing.assert_array_equal(run(out, {"x": X})[0], run(by_number, {"x": X})[0])
 
 
 def test_a_budget_that_cannot_be_met_says_the_nearest() -> None:
@@ -153,8 +178,22 @@ def test_principal_components_are_the_best_of_their_rank(out: int, k: int, seed:
 def test_separable_terms_add_up_to_the_weights() -> None:
     w = RNG.normal(size=(5, 6, 2))
     for x in (None, RNG.normal(size=(50, 6, 2))):
-        depth, point = separable(w, x, 5)
-        np.testing.assert_allclose(np.einsum("ctp,oct->opc", depth, point), w, atol=1e-9)
+        s = separable(w, x)
+        np.testing.assert_allclose(np.einsum("ctp,oct->opc", s.depth, s.point), w, atol=1e-9)
+
+
+@given(st.integers(2, 6), st.integers(2, 6), st.integers(1, 3), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_energies_of_terms_are_what_their_loss_is(out: int, p: int, c: int, seed: int) -> None:
+    """Of channels whose inputs have nothing to do with each other."""
+    w = np.random.default_rng(seed).normal(size=(out, p, c))
+    s = separable(w, None)
+    assert list(s.energy) == sorted(s.energy, reverse=True)
+    for terms in range(1, min(out, p) + 1):
+        rest = w - np.einsum("ctp,oct->opc", s.depth[:, :terms], s.point[:, :, :terms])
+        np.testing.assert_allclose(
+            np.square(rest).sum(), s.energy[terms:].sum(), atol=1e-8 * s.energy.sum()
+        )
 
 
 def test_two_layers_take_no_more_macs_up_to_the_rank() -> None:

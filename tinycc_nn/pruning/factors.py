@@ -26,16 +26,10 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class Spectrum:
-    """The principal components of a layer's output.
-
-    energy: float64[n], falling, of each component. basis: float64[out, n], orthonormal. mean:
-    float64[k], of the layer's inputs.
-    """
+class Energies:
+    """energy: float64[n], falling: what each rank from 1 to n adds to a layer's output."""
 
     energy: Array
-    basis: Array
-    mean: Array
 
     def rank_for(self, part: float) -> int:
         """The least rank that has this part (0..1) of the energy."""
@@ -46,6 +40,28 @@ class Spectrum:
         """float64[n + 1]: the part of the energy that is lost at rank 0, 1, ..., n."""
         total = self.energy.sum() or 1.0
         return np.asarray(1 - np.concatenate([[0.0], np.cumsum(self.energy)]) / total)
+
+
+@dataclass(frozen=True)
+class Spectrum(Energies):
+    """The principal components of a layer's output.
+
+    basis: float64[out, n], orthonormal. mean: float64[k], of the layer's inputs.
+    """
+
+    basis: Array
+    mean: Array
+
+
+@dataclass(frozen=True)
+class Terms(Energies):
+    """Depthwise and pointwise filters of a layer, the terms that matter most first.
+
+    depth: float64[c, n, p]. point: float64[out, c, n]. Energies are summed over channels.
+    """
+
+    depth: Array
+    point: Array
 
 
 def spectrum(w: Array, x: Array | None) -> Spectrum:
@@ -67,14 +83,15 @@ def low_rank(w: Array, s: Spectrum, rank: int) -> tuple[Array, Array]:
     return (basis.T @ w) / spread[:, None], basis * spread
 
 
-def separable(w: Array, x: Array | None, terms: int) -> tuple[Array, Array]:
-    """Depthwise float64[c, terms, p] and pointwise [out, c, terms] for weights [out, p, c].
+def separable(w: Array, x: Array | None) -> Terms:
+    """All min(out, p) terms of weights float64[out, p, c].
 
     x: float64[m, p, c], what the layer reads; None to look at the weights alone. Channel by
-    channel, the sum over terms of pointwise times depthwise is near w.
+    channel, the sum over terms of pointwise times depthwise is w; over the first terms, near w.
     """
     out, p, c = w.shape
-    depth, point = np.empty((c, terms, p)), np.empty((out, c, terms))
+    n = min(out, p)
+    energy, depth, point = np.zeros(n), np.empty((c, n, p)), np.empty((out, c, n))
     for i in range(c):
         root: Array = np.eye(p)
         if x is not None:
@@ -82,10 +99,11 @@ def separable(w: Array, x: Array | None, terms: int) -> tuple[Array, Array]:
             second[np.diag_indices(p)] += 1e-6 * float(np.trace(second)) / p or 1.0
             root = np.linalg.cholesky(second)
         u, s, vt = np.linalg.svd(w[:, :, i] @ root, full_matrices=False)
-        spread = _root(s[:terms])
-        depth[i] = np.linalg.solve(root.T, (vt[:terms] * (s[:terms] / spread)[:, None]).T).T
-        point[:, i] = u[:, :terms] * spread
-    return depth, point
+        spread = _root(s)
+        energy += s**2
+        depth[i] = np.linalg.solve(root.T, (vt * (s / spread)[:, None]).T).T
+        point[:, i] = u * spread
+    return Terms(energy, depth, point)
 
 
 def _root(spread: Array) -> Array:
@@ -101,24 +119,27 @@ def most_rank(inputs: int, outputs: int) -> int:
 
 @dataclass(frozen=True)
 class Choice:
-    """A layer that may be split: MACs as it is, those of each rank, and its spectrum."""
+    """A layer that may be split: MACs as it is, those of each rank, and what ranks are worth."""
 
     dense: int
     each: int
-    spectrum: Spectrum
+    energies: Energies
 
     def costs(self) -> Array:
         """int64[n + 1]: MACs at rank 0 (as it is), 1, ..., n."""
-        ranks = np.arange(len(self.spectrum.energy) + 1, dtype=np.int64) * self.each
+        ranks = np.arange(len(self.energies.energy) + 1, dtype=np.int64) * self.each
         ranks[0] = self.dense
         return ranks
 
 
-def ranks_for_macs(choices: Mapping[Op, Choice], total: int, part: float) -> dict[Op, int]:
+def ranks_for_macs(
+    choices: Mapping[Op, Choice], total: int, part: float, asked_by: str, least: str
+) -> dict[Op, int]:
     """The ranks that lose the least energy for at most `part` (0..1) of `total` MACs.
 
     Again and again the layer gives way that loses the least for each MAC. Layers that stay as they
-    are aren't among the results. LimitError with the least that can be reached.
+    are aren't among the results. LimitError with the least that can be reached, in the name of a
+    pass, whose smallest setting is `least`.
     """
     limit = int(part * total)
     ranks, now = dict.fromkeys(choices, 0), total
@@ -127,7 +148,8 @@ def ranks_for_macs(choices: Mapping[Op, Choice], total: int, part: float) -> dic
         if not steps:
             nearest = np.ceil(now / total * 1e4) / 1e4
             raise LimitError(
-                f"low-rank: {part:g} of {total} MACs is {limit}, but rank 1 everywhere leaves {now}",
+                f"{asked_by}: {part:g} of {total} MACs is {limit}, "
+                f"but {least} everywhere leaves {now}",
                 hint=f"the nearest that can be met is macs={nearest:g}",
             )
         _, rank, op = min(steps, key=lambda s: s[0])
@@ -143,7 +165,7 @@ def _give_back(choices: Mapping[Op, Choice], ranks: dict[Op, int], spare: int) -
     while True:
         gains: list[tuple[float, Op]] = []
         for op, c in choices.items():
-            r, lost = ranks[op], c.spectrum.lost()
+            r, lost = ranks[op], c.energies.lost()
             if r and c.each <= spare and c.costs()[r] + c.each < c.dense:
                 gains.append((float(lost[r] - lost[r + 1]) / c.each, op))
         if not gains:
@@ -155,7 +177,7 @@ def _give_back(choices: Mapping[Op, Choice], ranks: dict[Op, int], spare: int) -
 
 def _step(c: Choice, rank: int) -> tuple[float, int] | None:
     """Energy lost for each MAC, and the rank, of the best lower rank (0 is the layer as it is)."""
-    costs, lost = c.costs(), c.spectrum.lost()
+    costs, lost = c.costs(), c.energies.lost()
     lost[0] = 0.0
     lower = np.arange(1, rank if rank else len(costs))
     lower = lower[costs[lower] < costs[rank]]
