@@ -54,6 +54,7 @@ def learn_labels(graph: Graph, context: Context, who: TrainingPass, freedom: Fre
     from tinycc_nn.training.objective import Supervised
     from tinycc_nn.training.run import train_graph
 
+    check_mix(who, who.name())
     around = surroundings(context, who.name())
     loss = LabelLoss(Head.of(graph))
     loss.check(graph, around.data, who.name())
@@ -76,8 +77,18 @@ def has_int8_layers(graph: Graph) -> bool:
     )
 
 
-def check_labels(context: Context, learn: str, who: str) -> None:
-    """TinyccError in front of all work if `who` is to learn from `labels` and there are none."""
-    if learn == "labels" and context.training is None:
+def check_labels(context: Context, settings: Settings, learn: str, who: str) -> None:
+    """TinyccError in front of all work if `who` is to learn from `labels` and can't."""
+    if learn != "labels":
+        return
+    check_mix(settings, who)
+    if context.training is None:
         hint = "give data with labels by --train, or learn=teacher"
         raise TinyccError(f"{who}: learn=labels needs training data", hint=hint)
+
+
+def check_mix(settings: Settings, who: str) -> None:
+    """TinyccError if samples that have labels are to be blended."""
+    if settings.mix:
+        hint = "leave mix out, or learn from a teacher alone"
+        raise TinyccError(f"{who}: mix={settings.mix:g} blends samples, not labels", hint=hint)

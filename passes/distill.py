@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tinycc_nn.diagnostics import TinyccError, nearest
 from tinycc_nn.ir.graph import Graph
-from tinycc_nn.passes._training import TrainingPass, surroundings
+from tinycc_nn.passes._training import TrainingPass, check_mix, surroundings
 from tinycc_nn.pipeline import Context, option
 
 if TYPE_CHECKING:
@@ -63,11 +63,13 @@ class Distill(TrainingPass):
         around = surroundings(context, self.name())
         teacher = self._teacher(context)
         if self.labels:
+            check_mix(self, self.name())
             LabelLoss(Head.of(graph)).check(graph, around.data, self.name())
         freedom = Freedom(
             steps=self.steps == "learned",
             ranges=self.ranges == "learned",
             keep_zeros=self.keep_zeros,
+            precision=self.precision,
         )
         train_graph(
             graph, str(self), self, freedom, lambda d: self._objective(graph, teacher, d), around
@@ -85,7 +87,7 @@ class Distill(TrainingPass):
             )
             raise TinyccError(message, hint="another teacher")
         return Taught(
-            Network(teacher, Freedom(train=False), device=device),
+            Network(teacher, Freedom(train=False, precision=self.precision), device=device),
             TeacherLoss(ours, theirs, self.temperature),
             LabelLoss(ours),
             self.labels,

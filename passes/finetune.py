@@ -31,4 +31,5 @@ class Finetune(TrainingPass):
         if has_int8_layers(graph):
             hint = "finetune goes in front of quantize; qat trains int8 layers"
             raise TinyccError("finetune: the network is quantized", hint=hint)
-        learn_labels(graph, context, self, Freedom(keep_zeros=self.keep_zeros))
+        freedom = Freedom(keep_zeros=self.keep_zeros, precision=self.precision)
+        learn_labels(graph, context, self, freedom)

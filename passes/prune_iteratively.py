@@ -74,7 +74,7 @@ class PruneIteratively(TrainingPass):
             raise ValueError("rounds and multiple must be at least 1")
 
     def apply(self, graph: Graph, context: Context) -> None:
-        check_labels(context, self.learn, self.name())
+        check_labels(context, self, self.learn, self.name())
         graph.sweep()
         budget = self._budget(graph, context)
         least = self._smallest(graph)

@@ -46,5 +46,6 @@ class Qat(TrainingPass):
             steps=self.steps == "learned",
             ranges=self.ranges == "learned",
             keep_zeros=self.keep_zeros,
+            precision=self.precision,
         )
         learn_labels(graph, context, self, freedom)

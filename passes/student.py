@@ -54,7 +54,7 @@ class Student(TrainingPass):
             raise ValueError("width must be above 0 and at most 1")
 
     def apply(self, graph: Graph, context: Context) -> None:
-        check_labels(context, self.learn, self.name())
+        check_labels(context, self, self.learn, self.name())
         if has_int8_layers(graph):
             raise TinyccError("student: the network is quantized", hint="put it before quantize")
         for op in named(graph, self.drop, "student: drop"):

@@ -237,3 +237,26 @@ def test_batch_norm_uses_its_own_statistics_unless_it_trains() -> None:
     assert np.array_equal(np.asarray(gamma), p[0])
     assert not np.array_equal(np.asarray(mean_then), p[2])
     assert run(graph, inputs)[0].shape == (6, 1, 4, 4, 3)
+
+
+@pytest.mark.parametrize("passes", ["dead-code", "quantize, quantize-interface"])
+def test_coarse_gradients_are_near_and_int8_sums_stay_exact(digits: Path, passes: str) -> None:
+    from tinycc_nn.training.network import Freedom, Network
+
+    graph, x = digits_graph(digits, passes)
+    inputs = stored_inputs(graph, {graph.inputs[0].name: x[:32]})
+    gradients, results = [], list[Array]()
+    for network in (Network(graph, Freedom()), Network(graph, Freedom(precision="bfloat16"))):
+        found = network.forward(network.feed(inputs), graph.outputs)[graph.outputs[0]]
+        found.square().sum().backward()
+        gradients.append([t.grad.ravel().numpy() for t in network.parameters()])
+        results.append(found.detach().numpy())
+    exact, coarse = (np.concatenate(g) for g in gradients)
+    error = np.linalg.norm(coarse - exact) / np.linalg.norm(exact)
+    assert 0 < error < 0.05
+    fine, rough = results
+    if "quantize" in passes:
+        assert np.array_equal(fine, rough)
+    else:
+        assert not np.array_equal(fine, rough)
+        np.testing.assert_allclose(rough, fine, rtol=0.1, atol=0.05 * np.abs(fine).max())

@@ -93,6 +93,13 @@ def test_finetune_makes_up_for_pruning_and_keeps_the_zeros(net: Digits) -> None:
     assert curve.points[-1].loss < curve.points[0].loss
 
 
+@pytest.mark.parametrize("passes", ["", TERNARY])
+def test_distill_learns_in_bfloat16(net: Digits, passes: str) -> None:
+    start = passes or "prune-weights{ratio=0.9, criterion=magnitude, reconstruct=false}"
+    after = net.after(f"{start}, distill{{{QUICK}, precision=bfloat16}}")
+    assert net.right(after) > net.right(net.after(start)) + 0.05
+
+
 def test_qat_learns_codes_and_keeps_their_format(net: Digits) -> None:
     before = net.after(TERNARY)
     after = net.after(f"{TERNARY}, qat{{{QUICK}}}")

@@ -4,7 +4,8 @@ Samples come in the layout of the network's input, which may be channels-first: 
 channels is the shorter one.
 
 Sources: He et al., "Deep Residual Learning", 2016 (crop and flip); Park et al., "SpecAugment",
-2019 (masks).
+2019 (masks); Zhang et al., "mixup", 2018, and Beyer et al., "Knowledge distillation: A good teacher
+is patient and consistent", 2022 (mix: the teacher answers for the blend).
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def _varied(x: Array, settings: Settings, random: np.random.Generator) -> Array:
     if settings.noise:
         deviation = settings.noise * float(x.std())
         x = x + (random.standard_normal(x.shape, np.float32) * np.float32(deviation))
+    if settings.mix:
+        x = _mixed(x, settings.mix, random)
     return x
 
 
@@ -99,3 +102,10 @@ def _masked(x: Array, most: int, random: np.random.Generator) -> Array:
             part = (slice(first, first + span),) + (slice(None),) * (-axis - 1)
             out[(i, ..., *part)] = mean
     return out
+
+
+def _mixed(x: Array, most: float, random: np.random.Generator) -> Array:
+    others = x[random.permutation(len(x))]
+    share = random.uniform(0, most, (len(x), *(1,) * (x.ndim - 1))).astype(np.float32)
+    blend: Array = x + share * (others - x)
+    return blend

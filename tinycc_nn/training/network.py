@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from tinycc_nn.training.float_ops import FLOAT, MOVES, PRODUCTS, clamp
 from tinycc_nn.training.int8_ops import INT8, dequantize, int32_room, quantize, requantize
 from tinycc_nn.training.past import before_rounding
 from tinycc_nn.training.scales import Scales
-from tinycc_nn.training.straight_through import rounded
+from tinycc_nn.training.straight_through import replaced, rounded
 from tinycc_nn.training.tensors import Tensor, to_array, to_tensor
 from tinycc_nn.training.weights import (
     CodedWeight,
@@ -38,12 +39,14 @@ MOMENTUM = 0.1
 @dataclass(frozen=True)
 class Freedom:
     """What may change: nothing, if not `train`. steps: the scales of weights; ranges: those of
-    activations; keep_zeros: weights that are exactly zero stay zero."""
+    activations; keep_zeros: weights that are exactly zero stay zero; precision: of float layers and
+    of gradients, int8 layers have exact sums in any."""
 
     train: bool = True
     steps: bool = False
     ranges: bool = False
     keep_zeros: bool = True
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class Network:
@@ -63,7 +66,7 @@ class Network:
         device: str = "cpu",
     ) -> None:
         self.graph, self.device, self.training = graph, device, freedom.train
-        self._freedom = freedom
+        self._freedom, self._coarse = freedom, freedom.precision == "bfloat16"
         self.scales = Scales(graph, learn=freedom.train and freedom.ranges, device=device)
         self._weights: dict[Value, FloatParameter | CodedWeight] = {}
         self._biases: dict[Op, _Bias] = {}
@@ -171,7 +174,7 @@ class Network:
 
     def real(self, v: Value, t: Tensor) -> Tensor:
         """Real numbers of a value as it is computed with."""
-        return t if v.type.quant is None else t * self.scales.of(v)
+        return t.float() if v.type.quant is None else t * self.scales.of(v)
 
     def _run(self, op: Op, env: Mapping[Value, Tensor]) -> Tensor:
         if op.name in PRODUCTS:
@@ -180,7 +183,7 @@ class Network:
             return self._norm(op, env[op.operands[0]])
         operands = [env[v] for v in op.operands]
         if op.name == "quantize":
-            return quantize(op, self.scales, *operands)
+            return quantize(op, self.scales, operands[0].float())
         if op.name == "dequantize":
             return dequantize(op, self.scales, *operands)
         if op.type.dtype == I8 and op.name not in MOVES:
@@ -189,19 +192,27 @@ class Network:
 
     def _layer(self, op: Op, x: Tensor) -> Tensor:
         weight, bias = self._weights[op.operands[1]], self._biases.get(op)
-        product = PRODUCTS[op.name]
         if isinstance(weight, FloatParameter):
-            return clamp(
-                op, product(op, x, weight.now(), None if bias is None else bias.now().float())
-            )
+            b = None if bias is None else bias.now().float()
+            with torch.autocast(self.device, torch.bfloat16, enabled=self._coarse):
+                return clamp(op, PRODUCTS[op.name](op, x, weight.now(), b))
         sx, sy = self.scales.of(op.operands[0]), self.scales.of(op.result)
         weight.refresh(self._least(bias, sx, sy))
-        acc = product(op, x, weight.integers())
+        acc = self._sums(op, x, weight.integers())
         steps = weight.steps
         offset = torch.zeros((), dtype=torch.float64, device=self.device)
         if bias is not None:
             offset = rounded(bias.now() / (sx * steps))
         return requantize(op, self.scales, acc, sx * steps / sy, offset)
+
+    def _sums(self, op: Op, x: Tensor, w: Tensor) -> Tensor:
+        """Exact sums of products of integers, float32; their gradients may be coarse."""
+        product = PRODUCTS[op.name]
+        if not (self._coarse and torch.is_grad_enabled()):
+            return product(op, x, w)
+        with torch.no_grad():
+            exact = product(op, x, w)
+        return replaced(product(op, x.bfloat16(), w.bfloat16()).float(), exact)
 
     def _least(self, bias: _Bias | None, sx: Tensor, sy: Tensor) -> Tensor:
         """The smallest steps with which biases and multipliers are in range, float64[out] or [1]."""

@@ -25,10 +25,16 @@ class Settings:
     shift: int = option(0, "shift features by up to so many rows, edges repeated")
     noise: float = option(0.0, "normal noise, in standard deviations of the samples")
     mask: int = option(0, "cover up to so many rows and columns of features with their mean")
+    mix: float = option(
+        0.0, "blend each sample with another one, which gets a share of up to so much; for teachers"
+    )
     holdout: float = option(
         0.0, "share of the samples to judge each epoch by instead of training; the best one stays"
     )
     keep_zeros: bool = option(True, "weights that were pruned to exactly zero stay zero")
+    precision: Literal["float32", "bfloat16"] = option(
+        "float32", "of sums of floats and of gradients; bfloat16 is faster where processors have it"
+    )
     seed: int = option(0, "of the order of samples and of augmentation")
     threads: int = option(0, "of torch; 0: one for each core. Results depend on it")
 
@@ -53,3 +59,5 @@ class Settings:
         for name in ("warmup", "holdout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in 0..1, below 1")
+        if not 0 <= self.mix <= 0.5:
+            raise ValueError("mix must be in 0..0.5")
