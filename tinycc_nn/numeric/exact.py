@@ -16,13 +16,22 @@ def matmul(a: Array, b: Array) -> Array:
     holds it up to 2^24, float64 up to 2^53, whatever the order of the additions. Beyond that
     numpy's integers take over.
     """
-    columns = np.abs(b.astype(np.float64)).sum(axis=-2)
-    bound = _largest(a) * float(columns.max(initial=0.0))
+    bound = _bound(a, b)
     if bound < 2**24:
         return _product(a, b, np.float32)
     if bound < 2**53:
         return _product(a, b, np.float64)
     return np.asarray(a.astype(np.int64) @ b.astype(np.int64))
+
+
+def fits_float32(a: Array, b: Array) -> bool:
+    """Whether float32 holds every partial sum of a[..., k] down the columns of b[k, n]."""
+    return _bound(a, b) < 2**24
+
+
+def _bound(a: Array, b: Array) -> float:
+    columns = np.abs(b.astype(np.float64)).sum(axis=-2)
+    return _largest(a) * float(columns.max(initial=0.0))
 
 
 def _product(a: Array, b: Array, dtype: type[np.floating[Any]]) -> Array:

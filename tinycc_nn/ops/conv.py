@@ -55,6 +55,10 @@ def window_shape(op: Op, kernel: tuple[int, int]) -> tuple[int, int]:
     return rows, columns
 
 
+_PIECE = 2**16
+"""Elements of a result that are computed at once."""
+
+
 def infer(op: Op) -> tuple[TensorType, ...]:
     check_window(op)
     x, w = op.operands[0].type, op.operands[1].type
@@ -97,11 +101,12 @@ def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Arr
     patches = windows(op, x, (kh, kw), fill)
     n, rows, columns = patches.shape[:3]
     if per_group == 1 and groups == o:
-        wide = integer or w.dtype == np.float64
+        wide = w.dtype == np.float64 or (integer and not exact.fits_float32(x, w.reshape(o, -1).T))
         total = np.zeros((n, rows, columns, o), np.float64 if wide else np.float32)
+        product = np.empty_like(total)
         for i in range(kh):
             for j in range(kw):
-                total += patches[:, :, :, i, j, :] * w[:, i, j, 0]
+                total += np.multiply(patches[:, :, :, i, j, :], w[:, i, j, 0], out=product)
         return total.astype(np.int64) if integer else total
     parts = []
     for g in range(groups):
@@ -136,17 +141,26 @@ def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
         y = accumulate(op, images, weight, 0.0, integer=False)
         y = clamp(op, y if bias is None else y + bias)
     else:
-        qx, qw = op.operands[0].type.quant, op.operands[1].type.quant
-        assert qx is not None and qw is not None
-        # Products of int16 activations need more than the 24 bits of float32.
         whole = op.operands[1].type.dtype.is_whole
-        wide = images.dtype == np.int16 or not whole
-        real = np.dtype(np.float64 if wide else np.float32)
-        centred = np.asarray(images.astype(real) - qx.zero)
-        offset = np.asarray(weight.astype(real) - qw.zero)
-        acc = accumulate(op, centred, offset, 0, integer=whole)
-        y = finish_int8(op, acc, bias)
+        # Integers come out the same in pieces, which stay in the cache.
+        at_once = max(1, _PIECE // op.type.size) if whole else len(images)
+        pieces = [images[i : i + at_once] for i in range(0, len(images), at_once)]
+        y = np.concatenate([_run_int8(op, piece, weight, bias) for piece in pieces])
     return y.reshape(samples, *op.type.shape)
+
+
+def _run_int8(op: Op, images: Array, weight: Array, bias: Array | None) -> Array:
+    """The result as stored, [n, rows, columns, out], of images as stored."""
+    qx, qw = op.operands[0].type.quant, op.operands[1].type.quant
+    assert qx is not None and qw is not None
+    # Products of int16 activations need more than the 24 bits of float32.
+    whole = op.operands[1].type.dtype.is_whole
+    wide = images.dtype == np.int16 or not whole
+    real = np.dtype(np.float64 if wide else np.float32)
+    centred = images.astype(real)
+    centred -= qx.zero
+    offset = np.asarray(weight.astype(real) - qw.zero)
+    return finish_int8(op, accumulate(op, centred, offset, 0, integer=whole), bias)
 
 
 def macs(op: Op) -> int:

@@ -13,6 +13,7 @@ Very Deep Convolutional Networks for Classification and Detection", 2015, sectio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 import numpy as np
@@ -33,19 +34,22 @@ def fit(
     x: float64[m, k]. y: float64[m, out]. w: the weights that are there, float64[out, k]. keep:
     bool[out, k], false for weights that are 0; None for none.
     """
+    # A column of a wider array is read again and again: it is worth a copy.
+    y = np.ascontiguousarray(y) if y.shape[1] == 1 else y
     mean = x.mean(axis=0)
     centred = x - mean
     gram, ridge = moments(centred)
-    supports = _supports(w, keep)
-    target, found, offset = y, w, y.mean(axis=0)
-    for _ in range(1 if clip == (-inf, inf) else ROUNDS):
+    solve = _solver(gram, w, keep)
+    low, high = _aims(y, clip)
+    target, found, offset, now = y, w, y.mean(axis=0), np.empty((len(x), len(w)))
+    for i in range(1 if clip == (-inf, inf) else ROUNDS):
+        if i:
+            target = np.matmul(centred, found.T, out=now)
+            target += offset
+            np.minimum(np.maximum(target, low, out=target), high, out=target)
         offset = target.mean(axis=0)
-        cross = centred.T @ (target - offset) + ridge * w.T
-        found = np.zeros_like(w)
-        for rows, some in supports:
-            solved = np.linalg.solve(gram[np.ix_(some, some)], cross[np.ix_(some, rows)])
-            found[np.ix_(rows, some)] = solved.T
-        target = _aim(y, centred @ found.T + offset, clip)
+        missing = np.subtract(target, offset, out=target if i else None)
+        found = solve(centred.T @ missing + ridge * w.T)
     return found, offset - found @ mean
 
 
@@ -64,17 +68,30 @@ def unexplained(x: Array) -> Array:
     return np.asarray(1 / np.diag(np.linalg.inv(gram)) / len(x))
 
 
-def _supports(w: Array, keep: Array | None) -> list[tuple[Array, Array]]:
-    """Rows that keep the same columns, with these columns."""
+def _solver(gram: Array, w: Array, keep: Array | None) -> Callable[[Array], Array]:
+    """From float64[k, out], the inputs times the targets, to weights [out, k] that are 0 where
+    `keep` is false."""
     if keep is None:
-        return [(np.arange(len(w)), np.arange(w.shape[1]))]
+        return lambda cross: np.ascontiguousarray(np.linalg.solve(gram, cross).T)
     masks, inverse = np.unique(keep, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    return [(np.flatnonzero(inverse == i), np.flatnonzero(m)) for i, m in enumerate(masks)]
+    parts = []
+    for i, mask in enumerate(masks):  # the outputs that keep the same inputs
+        rows, some = np.flatnonzero(inverse.reshape(-1) == i), np.flatnonzero(mask)
+        parts.append((gram[np.ix_(some, some)], np.ix_(some, rows), np.ix_(rows, some)))
+
+    def solve(cross: Array) -> Array:
+        found = np.zeros_like(w)
+        for some_gram, read, written in parts:
+            found[written] = np.linalg.solve(some_gram, cross[read]).T
+        return found
+
+    return solve
 
 
-def _aim(y: Array, now: Array, clip: tuple[float, float]) -> Array:
-    """Where `y` is clipped, the nearest value to `now` that is clipped to the same."""
+def _aims(y: Array, clip: tuple[float, float]) -> tuple[Array, Array]:
+    """The smallest and the largest values that are clipped to what `y` is clipped to."""
     low, high = clip
-    aim = np.where(y <= low, np.minimum(now, low), y)
-    return np.asarray(np.where(y >= high, np.maximum(now, high), aim))
+    clipped_low, clipped_high = y <= low, y >= high
+    smallest = np.where(clipped_high, high, np.where(clipped_low, -inf, y))
+    largest = np.where(clipped_high, inf, np.where(clipped_low, low, y))
+    return smallest, largest
