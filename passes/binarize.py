@@ -43,10 +43,11 @@ class Binarize(Pass):
 
     layers: tuple[str, ...] = option((), "names of the layers; at least one", by_layer=True)
 
-    def apply(self, graph: Graph, context: Context) -> None:
+    def __post_init__(self) -> None:
         if not self.layers:
-            hint = "name some: binarize{layers=[conv2]}; each loses accuracy"
-            raise TinyccError("binarize: no layer is named", hint=hint)
+            raise ValueError("name at least one layer, as in {layers=[conv2]}; each loses accuracy")
+
+    def apply(self, graph: Graph, context: Context) -> None:
         able = {op.result.name.rstrip("'"): op for op in graph.ops if _has_bits(op)}
         ops = [_found(name, able) for name in dict.fromkeys(self.layers)]
         samples = stored_inputs(graph, context.calibration)

@@ -8,7 +8,8 @@ quantize-weights: the weights of int8 layers as codes of a few bits.
     %y = conv2d %x, %w, %b' : i8[...]
 
 For conv2d (not grouped, or depthwise) and dense. Activations keep their quantization, weights that
-are exactly zero stay zero. `format` is i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, fixed<n> and
+are exactly zero stay zero. `fixed<n,f>` are n bits in units of 2^-f, f = 0..15: above n - 1 for
+weights that are small; with the scale outside, f changes nothing. `format` is i2..i7, ternary, binary, fixed<n,f>, posit<n,es>, fixed<n> and
 posit<n> (f where the scale is inside, es by the error in each layer), book<k> (k
 weights that all share, found by k-means), hashed<k> (k buckets, whose values the weights share by a
 hash of their position, by least squares; no code is stored), or auto:<bits> for a choice by layer. After a float model,

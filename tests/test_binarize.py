@@ -17,6 +17,8 @@ from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir import I8, Array, Attr, Blob, Graph, Quant, TensorType
 from tinycc_nn.ops import emit, verify
 from tinycc_nn.ops.xnor import pack_bits, signs
+from tinycc_nn.passes.binarize import Binarize
+from tinycc_nn.pipeline_text import parse_pipeline
 from tinycc_nn.quantization.xnor import otsu
 from tinycc_nn.target import Target
 
@@ -155,7 +157,6 @@ def test_bits_of_weights_are_packed() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("binarize", "no layer is named"),
         ("binarize{layers=[densee]}", "is called 'densee'"),
         ("binarize{layers=[depthwise]}", "is called 'depthwise'"),
     ],
@@ -164,6 +165,14 @@ def test_bad_input(text: str, message: str) -> None:
     g, data = network()
     with pytest.raises(TinyccError, match=message):
         after(f"{BASE}, {text}", g, data)
+
+
+def test_layers_are_asked_for_where_options_are_read() -> None:
+    with pytest.raises(TinyccError, match="binarize: name at least one layer") as e:
+        parse_pipeline("quantize, binarize")
+    assert "1:11" in str(e.value)
+    with pytest.raises(ValueError, match=r"as in \{layers=\[conv2\]\}"):
+        Binarize()
 
 
 def test_words_must_fit_the_channels() -> None:

@@ -57,6 +57,25 @@ def test_the_point_is_chosen_where_the_scale_is_inside() -> None:
     assert error(outside, g, data) < error(new, g, data) < 0.05
 
 
+def test_the_point_of_small_weights_lies_outside_of_the_code() -> None:
+    g, data = quantized()
+    new = after('quantize-weights{format="fixed<3>", scale=inside}', g, data)
+    assert dtypes(new)["dense"] == "fixed<3,4>"
+    one = 'quantize-weights{{format="fixed<3,{}>", scale=inside, layers=[dense]}}'
+    within = after(one.format(2), g, data)
+    assert error(after(one.format(4), g, data), g, data) < error(within, g, data) / 2
+
+
+def test_the_point_changes_nothing_where_the_scale_is_outside() -> None:
+    g, data = quantized()
+    a, b = (after(f'quantize-weights{{format="fixed<5,{f}>"}}', g, data) for f in (0, 13))
+    assert set(dtypes(b).values()) == {"fixed<5,13>"}
+    for name in layers(g):
+        x, y = layers(a)[name], layers(b)[name]
+        np.testing.assert_array_equal(x.operands[1].integers, y.operands[1].integers)
+        np.testing.assert_array_equal(real_weights(x), real_weights(y))
+
+
 @pytest.mark.parametrize("text", ["fixed<6>", "fixed<5,4>", "posit<6>", "posit<8,0>"])
 def test_the_scale_inside_on_a_core(text: str) -> None:
     g, data = quantized()

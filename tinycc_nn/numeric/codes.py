@@ -149,6 +149,11 @@ def _binary() -> CodeBook:
 
 
 def _fixed(n: int, f: int) -> CodeBook:
+    """Two's complement of n bits in units of 2^-f.
+
+    f may exceed n - 1: the numbers are below 1/2 then, as the weights of most layers are. Where a
+    scale is multiplied by, f changes nothing.
+    """
     if not 2 <= n <= 16 or not 0 <= f <= 15:
         raise ValueError(f"fixed<{n},{f}>: n must be 2..16 and f 0..15")
     return _signed(n, 2.0**-f)
