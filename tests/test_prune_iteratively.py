@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,9 @@ class Counting:
     def built(self, graph: Graph) -> int:
         self.asked.append(self.fixed + 2 * total_macs(graph))
         return self.asked[-1]
+
+    def on_samples(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, float]:
+        raise AssertionError("no cycles depend on the data")
 
 
 def pruned(limit: str, costs: Counting, watcher: Watcher | None = None, before: str = "") -> Graph:

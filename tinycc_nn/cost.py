@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from tinycc_nn.ir.graph import Graph
+from tinycc_nn.ir.types import Array
 from tinycc_nn.target import Target
 
 Basis = Literal["tuned", "near", "estimated", "measured"]
@@ -48,4 +50,9 @@ class Costs(Protocol):
 
     def built(self, graph: Graph) -> int:
         """Cycles of one inference of the whole network, built and run on the emulated core.
+        TinyccError as for `measured`."""
+
+    def on_samples(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, float]:
+        """Cycles of each layer, the mean over stored samples [samples, *shape], as built and run on
+        the emulated core without what the data makes needless, but to the end of the network.
         TinyccError as for `measured`."""

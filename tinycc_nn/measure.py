@@ -33,7 +33,8 @@ PROFILED = 4
 class Dynamic:
     """
     cycles_mean: of an inference: of up to PROFILED samples for each exit, weighted by `exit_rates`.
-    exit_rates:  the share of all samples that ends at each `exit_if`, and at the end of the network.
+    exit_rates:  the share of all samples that ends at each `exit_if`, and at the end of the network:
+                 (1.0,) where cycles depend on skipped zeros alone.
     """
 
     cycles_mean: float

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+
+import numpy as np
 
 from tinycc_nn.backend import BackendOptions, Observe
 from tinycc_nn.backends.tvm.choose import Candidate, Choice, Choices, Judge
@@ -22,6 +24,7 @@ from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.emulator import EMULATED
 from tinycc_nn.exits import Staged, staged
 from tinycc_nn.ir.graph import Graph, Op, Value
+from tinycc_nn.ir.types import Array
 from tinycc_nn.passmanager import made_up_samples
 from tinycc_nn.schedule import steps, storage
 from tinycc_nn.target import Target
@@ -63,22 +66,37 @@ class TvmCosts:
         return {name: replace(c, basis="measured") for name, c in found.items()}
 
     def built(self, graph: Graph) -> int:
-        """Cycles of one inference on made-up samples, to the end where it may end early."""
+        """Cycles of one inference on made-up samples, in the worst case: to the end where it may
+        end early, no zero skipped."""
+        device, _ = self._device(graph, worst=True)
+        samples = made_up_samples(graph)
+        return device.profile([samples[v.name][0] for v in graph.inputs]).cycles
+
+    def on_samples(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, float]:
+        """The mean of each layer, which `Device.profile` tells apart."""
+        device, layers = self._device(staged(graph).graph, worst=False)
+        arrays = [inputs[v.name] for v in graph.inputs]
+        cycles = [
+            [cost.cycles for cost in device.profile([a[i] for a in arrays]).layers]
+            for i in range(len(arrays[0]))
+        ]
+        return dict(zip(layers, np.mean(cycles, axis=0).tolist(), strict=True))
+
+    def _device(self, graph: Graph, *, worst: bool) -> tuple[Device, list[str]]:
+        """The network, built, and the names of its layers in the order of their calls."""
         self._check_emulated()
         parts = staged(graph)
         options = self._forced(graph)
         settled = self._settled(parts)
-        source = emit(parts, settled.order, settled.taken, settled.allocation, options).source
-        toolchain = find_toolchain(options.toolchain)
+        made = emit(parts, settled.order, settled.taken, settled.allocation, options)
         device = Device(
-            source,
+            made.source,
             self.target,
-            toolchain=toolchain,
+            toolchain=find_toolchain(options.toolchain),
             level=f"-{options.level}",
-            flags=source.worst_case_flags,
+            flags=made.source.worst_case_flags if worst else (),
         )
-        samples = made_up_samples(graph)
-        return device.profile([samples[v.name][0] for v in graph.inputs]).cycles
+        return device, [layer.name for layer in made.layers]
 
     @cached_property
     def _options(self) -> BackendOptions:

@@ -63,8 +63,9 @@ class Family(Protocol):
     """Kernels of one idea. A module in `kernels/` has one as `FAMILY`.
 
     A family whose kernels decode weights has `decodes = True`, and is asked for nothing else; one for
-    int16 activations has `wide = True` likewise. One whose kernels' costs depend on the values of
-    constants has `value_facts(op)`, the facts of all its kernels, and nothing where it has none.
+    int16 activations has `wide = True` likewise, one for layers that are marked to skip zeros
+    `skips = True`. One whose kernels' costs depend on the values of constants has
+    `value_facts(op)`, the facts of all its kernels, and nothing where it has none.
     """
 
     def candidates(self, op: Op, target: Target) -> Iterable[Kernel]:
@@ -87,10 +88,16 @@ def value_facts(op: Op) -> tuple[str, ...]:
 
 
 def candidates(op: Op, target: Target) -> list[Kernel]:
-    """Every kernel that computes `op` on the target."""
+    """Every kernel that computes `op` on the target; of an op that is marked to skip zeros only
+    those that do, if there are any."""
+    skipping = _candidates(op, target, skips=True) if op.attrs.get("skip") else []
+    return skipping or _candidates(op, target, skips=False)
+
+
+def _candidates(op: Op, target: Target, *, skips: bool) -> list[Kernel]:
     coded = any(v.type.dtype.book is not None for v in op.operands)
     wide = any(v.type.dtype == I16 and v.type.quant is not None for v in (*op.operands, op.result))
-    asked = {"decodes": coded, "wide": wide}
+    asked = {"decodes": coded, "wide": wide, "skips": skips}
     fitting = [
         (name, f)
         for name, f in families()

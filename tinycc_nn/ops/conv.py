@@ -24,6 +24,12 @@ WINDOW = (
     Attribute("dilation", (1, 1), "[rows, columns]"),
 )
 
+SKIP = Attribute(
+    "skip",
+    0,
+    "inputs that are zero are skipped at run time: 1..100, the percentage that was; 0: no",
+)
+
 
 def out_size(size: int, kernel: int, stride: int, dilation: int, pads: int) -> int:
     """Positions of a window along one axis."""
@@ -38,6 +44,12 @@ def check_window(op: Op) -> None:
         numbers = given if isinstance(given, tuple) else (given,)
         if any(isinstance(n, int | float) and n < bound for n in numbers):
             raise TinyccError(f"{op.name}: '{name}' must be at least {bound}", op.loc)
+
+
+def check_skip(op: Op) -> None:
+    """TinyccError for a percentage outside 0..100."""
+    if not 0 <= number(op, "skip") <= 100:
+        raise TinyccError(f"{op.name}: 'skip' must be in 0..100", op.loc, "it is a percentage")
 
 
 def window_shape(op: Op, kernel: tuple[int, int]) -> tuple[int, int]:
@@ -61,6 +73,7 @@ _PIECE = 2**16
 
 def infer(op: Op) -> tuple[TensorType, ...]:
     check_window(op)
+    check_skip(op)
     x, w = op.operands[0].type, op.operands[1].type
     groups = int(number(op, "groups"))
     if x.rank != 4 or w.rank != 4:
@@ -173,7 +186,12 @@ OPS = (
         "convolution of x f32|i8[n,h,w,c] with weights [o,kh,kw,c/groups] and an optional bias [o]",
         infer,
         run,
-        (*WINDOW, Attribute("groups", 1, "input channels are split into so many groups"), *ACT),
+        (
+            *WINDOW,
+            Attribute("groups", 1, "input channels are split into so many groups"),
+            *ACT,
+            SKIP,
+        ),
         roles=("x", "weight", "bias"),
         macs=macs,
         int8=Int8.REQUANTIZE,

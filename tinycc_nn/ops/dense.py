@@ -10,13 +10,14 @@ from tinycc_nn.ir.types import F32, Array, TensorType
 from tinycc_nn.numeric import exact
 from tinycc_nn.numeric.requantize import multipliers, requantize
 from tinycc_nn.ops.activation import ACT, clamp
-from tinycc_nn.ops.conv import finish_int8
+from tinycc_nn.ops.conv import SKIP, check_skip, finish_int8
 from tinycc_nn.ops.definition import Int8, OpDef
 from tinycc_nn.ops.layout import known, weight
 from tinycc_nn.reader import Node, Reader
 
 
 def infer_dense(op: Op) -> tuple[TensorType, ...]:
+    check_skip(op)
     x, w = op.operands[0].type, op.operands[1].type
     if x.rank < 1 or w.rank != 2 or x.shape[-1] != w.shape[1]:
         raise TinyccError(
@@ -88,7 +89,7 @@ OPS = (
         "x f32|i8[..., k] times the weights [n, k], each row one output, and an optional bias [n]",
         infer_dense,
         run_dense,
-        ACT,
+        (*ACT, SKIP),
         roles=("x", "weight", "bias"),
         macs=macs_dense,
         int8=Int8.REQUANTIZE,

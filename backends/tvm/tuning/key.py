@@ -18,7 +18,7 @@ from tinycc_nn.target import Target
 
 _SHAPE = re.compile(r"\[([\d,]*)\]")
 _BLOCKS = "blocks="
-_NOT_KEYED = ("act", "act_min", "act_max")
+_NOT_KEYED = ("act", "act_min", "act_max", "skip")
 
 
 @dataclass(frozen=True)
