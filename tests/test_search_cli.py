@@ -33,6 +33,7 @@ def test_budgets_drops_and_energies() -> None:
         (["--weight", "cycles=-1"], "'-1' is not a weight"),
         (["--population", "2"], "2 is not in the range x>=4"),
         (["--resume"], "there is no search"),
+        (["--start", "no.txt"], "can't read the pipeline"),
         (["--scheduler", "tcp://127.0.0.1:1"], "can't reach the scheduler"),
     ],
 )

@@ -13,14 +13,25 @@ Setting = Scalar | tuple[Scalar, ...]
 
 
 def option(
-    default: Any, doc: str, *, choices: Iterable[Scalar] = (), by_layer: bool = False
+    default: Any,
+    doc: str,
+    *,
+    choices: Iterable[Scalar] = (),
+    by_layer: bool = False,
+    in_search: Scalar | None = None,
 ) -> Any:
     """An option: its default, its meaning with unit, and the values that a search may try.
 
     The field's type is one of bool, int, float, str, a Literal of words, or tuple[T, ...].
     `by_layer`: a list of layers' names, or with `choices` of LAYER:CHOICE.
+    `in_search`: what a search takes where the option is at its default; None for the default.
     """
-    metadata = {"doc": doc, "choices": tuple(choices), "by_layer": by_layer}
+    metadata = {
+        "doc": doc,
+        "choices": tuple(choices),
+        "by_layer": by_layer,
+        "in_search": in_search,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -34,6 +45,7 @@ class OptionInfo:
     doc: str
     choices: tuple[Scalar, ...]
     by_layer: bool = False
+    in_search: Scalar | None = None
 
 
 def option_infos(cls: type) -> tuple[OptionInfo, ...]:
@@ -47,6 +59,7 @@ def option_infos(cls: type) -> tuple[OptionInfo, ...]:
             f.metadata["doc"],
             f.metadata["choices"] or literal_words(hints[f.name]),
             f.metadata["by_layer"],
+            f.metadata["in_search"],
         )
         for f in dataclasses.fields(cls)
     )

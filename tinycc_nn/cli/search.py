@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tinycc_nn.search.executor import Executor
     from tinycc_nn.search.outcome import Outcome
     from tinycc_nn.search.settings import Budget
+    from tinycc_nn.search.store import Store
 
 _ENERGIES = {"uJ": 1.0, "mJ": 1e3, "": 1.0}
 
@@ -56,6 +58,7 @@ _ENERGIES = {"uJ": 1.0, "mJ": 1e3, "": 1.0}
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--population", type=click.IntRange(4), default=32, show_default=True, help="Pipelines of a generation.")  # fmt: skip
 @click.option("--held-out", type=click.FloatRange(0, 0.9), default=0.25, show_default=True, help="Of the evaluation data: what networks are not chosen by.")  # fmt: skip
+@click.option("--start", "starts", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="A pipeline to start from beside the recipes, as for -p; or a folder of *.txt. May be repeated.")  # fmt: skip
 @click.option("-j", "workers", type=click.IntRange(1), help="Worker processes; by default one for each CPU.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask scheduler, tcp://HOST:PORT, or local for a LocalCluster.")  # fmt: skip
 @click.option("--timeout", default="10m", show_default=True, metavar="TIME", help="After which an evaluation is given up.")  # fmt: skip
@@ -87,6 +90,7 @@ def command(
     seed: int,
     population: int,
     held_out: float,
+    starts: tuple[Path, ...],
     workers: int | None,
     scheduler: str | None,
     timeout: str,
@@ -105,9 +109,12 @@ def command(
     """
     from tinycc_nn.cachedir import user_networks, user_records
     from tinycc_nn.models import STDIN
+    from tinycc_nn.search.evaluate import evaluator
+    from tinycc_nn.search.recipes import frame
     from tinycc_nn.search.replay import STORE
     from tinycc_nn.search.run import identified, run_search
     from tinycc_nn.search.settings import Bounds, Problem, SearchSettings
+    from tinycc_nn.search.starts import read_starts
     from tinycc_nn.search.store import Store
 
     if model == STDIN:
@@ -146,6 +153,9 @@ def command(
     seconds = parse_seconds(timeout, "--timeout")
     assert seconds is not None
     problem = identified(problem)
+    if starts:
+        around = frame(evaluator(problem, user_networks()).kind)
+        settings = replace(settings, starts=read_starts(starts, around, problem))
     store_path = store_file or output / STORE
     executor = _executor(scheduler, workers or os.cpu_count() or 1, seconds)
     try:
@@ -160,6 +170,7 @@ def command(
                 resume=resume,
             )
             _write(output, found, store_path)
+            _warn_of_starts(found, store)
             explain(output, found, store, executor if ablate else None, shown.say)
     finally:
         executor.close()
@@ -267,6 +278,18 @@ def _write(output: Path, found: Outcome, store: Path) -> None:
     for old in folder.glob("*.txt"):
         if old.name not in names:
             old.unlink()
+
+
+def _warn_of_starts(found: Outcome, store: Store) -> None:
+    """The user's own pipelines that are not possible for this model, and why."""
+    from tinycc_nn.pipeline import print_pipeline
+    from tinycc_nn.pipeline_text import parse_pipeline
+
+    for text in found.search.settings.starts:
+        whole = found.frame.around(parse_pipeline(text) if text else ())
+        e = store.find(found.search.problem, print_pipeline(whole))
+        if e is not None and e.error:
+            click.echo(f"warning: the start {text} is not possible: {e.error}", err=True)
 
 
 def _print(found: Outcome) -> None:

@@ -19,14 +19,15 @@ from tinycc_nn.search.settings import SearchSettings
 from tinycc_nn.search.space import MAX_PASSES, Genome, Space, make, values
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import BaseTrial, FrozenTrial, Trial
 
 _NONE = "none"
 _TRIES = 6
 
 
 class OptunaSearch(RandomSearch):
-    """A genome is a row of places, each with a pass or none, and the options of that pass."""
+    """A genome is a row of places, each with a pass or none, and the options of that pass. What a
+    search starts from and these can't say is asked as it is, and Optuna isn't told of it."""
 
     def __init__(self, settings: SearchSettings, space: Space, recipes: Sequence[Genome]) -> None:
         super().__init__(settings, space, recipes)
@@ -48,13 +49,18 @@ class OptunaSearch(RandomSearch):
         self._study = optuna.create_study(directions=["minimize"] * objectives, sampler=sampler)
         self._kinds = {k.name(): k for k in space.kinds}
         self._trials: list[Trial] = []
+        self._last = 0
+        self._as_they_are = [g for g in recipes if self._again(g) != g]
         for genome in recipes:
-            self._study.enqueue_trial(_parameters(genome))
+            if genome not in self._as_they_are:
+                self._study.enqueue_trial(_parameters(genome))
 
     def ask(self) -> list[Genome]:
         """Proposals that can't be built or were made before are told as failures."""
         found: list[Genome] = []
         self._trials = []
+        raw, self._as_they_are = self._as_they_are, []
+        self._asked.update(print_pipeline(g) for g in raw)
         for _ in range(_TRIES * self.count):
             if len(found) == self.count:
                 break
@@ -68,10 +74,12 @@ class OptunaSearch(RandomSearch):
             self._trials.append(trial)
         while len(found) < self.count:
             found.append(self.new(lambda: self.space.random_genome(self.rng)))
+        found += raw
+        self._last = len(found)
         return found
 
     def tell(self, scored: Sequence[Scored]) -> None:
-        last = scored[len(scored) - self.count :]
+        last = scored[max(0, len(scored) - self._last) :]
         for trial, s in zip(self._trials, last, strict=False):
             trial.set_user_attr("violation", s.fitness.violation)
             if s.fitness.violation >= FAILED:
@@ -79,7 +87,15 @@ class OptunaSearch(RandomSearch):
             else:
                 self._study.tell(trial, list(s.fitness.values))
 
-    def _genome(self, trial: Trial) -> Genome | None:
+    def _again(self, genome: Genome) -> Genome | None:
+        """What comes back of a genome that is said in Optuna's terms."""
+        import optuna
+
+        if any(p.name() not in self._kinds for p in genome):
+            return None
+        return self._genome(optuna.trial.FixedTrial(_parameters(genome)))
+
+    def _genome(self, trial: BaseTrial) -> Genome | None:
         found = []
         for i in range(MAX_PASSES):
             name = trial.suggest_categorical(f"{i}", [_NONE, *self._kinds])

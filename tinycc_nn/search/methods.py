@@ -23,7 +23,8 @@ class Method(Protocol):
     and in what they are told."""
 
     def ask(self) -> list[Genome]:
-        """The next generation: as many as the population, none of which was asked before."""
+        """The next generation: as many as the population, none of which was asked before. The
+        first one has all that a search starts from, even if that is more."""
 
     def tell(self, scored: Sequence[Scored]) -> None:
         """All that was evaluated so far, in the order in which it was asked."""
@@ -53,7 +54,7 @@ class RandomSearch:
         self._asked: set[str] = set()
 
     def ask(self) -> list[Genome]:
-        found, self._recipes = self._recipes[: self.count], self._recipes[self.count :]
+        found, self._recipes = self._recipes, []
         self._asked.update(print_pipeline(g) for g in found)
         while len(found) < self.count:
             found.append(self.new(lambda: self.space.random_genome(self.rng)))
@@ -82,14 +83,17 @@ class GeneticSearch(RandomSearch):
         super().__init__(settings, space, recipes)
         self._population: list[Scored] = []
         self._seeds = list(recipes)
+        self._last = 0
 
     def ask(self) -> list[Genome]:
         if not self._population:
-            found = self._recipes[: self.count]
+            found = list(self._recipes)
             self._asked.update(print_pipeline(g) for g in found)
             while len(found) < self.count:
                 found.append(self.new(self._first))
+            self._last = len(found)
             return found
+        self._last = self.count
         mothers = [s.genome for s in parents(self.rng, self._population, self.count)]
         return [
             self.new(lambda: offspring(self.rng, self.space, mothers)) for _ in range(self.count)
@@ -100,7 +104,7 @@ class GeneticSearch(RandomSearch):
         of all that was evaluated."""
         before = {print_pipeline(s.genome) for s in self._population}
         front = set(nondominated([s.fitness for s in scored]))
-        last = len(scored) - self.count
+        last = len(scored) - self._last
         pool = [
             s
             for i, s in enumerate(scored)

@@ -11,7 +11,7 @@ from tinycc_nn.levels import expand
 from tinycc_nn.pipeline import Pipeline
 from tinycc_nn.pipeline_text import parse_pipeline
 from tinycc_nn.search.settings import Problem
-from tinycc_nn.search.space import Genome, usable
+from tinycc_nn.search.space import Genome, settled, usable
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ def frame(kind: str) -> Frame:
 def recipes(kind: str, problem: Problem) -> dict[str, Genome]:
     """Genomes by name, but those for which the installation or the data lacks something."""
     found = {name: parse_pipeline(text) if text else () for name, text in _table()[kind].items()}
-    return {n: g for n, g in found.items() if all(usable(type(p), problem) for p in g)}
+    return {
+        name: tuple(map(settled, genome))
+        for name, genome in found.items()
+        if all(usable(type(p), problem) for p in genome)
+    }
 
 
 @cache

@@ -12,6 +12,7 @@ import tinycc_nn
 from tinycc_nn.buildcache import source_digest
 from tinycc_nn.data import Dataset, DataSpec, load_data
 from tinycc_nn.diagnostics import UsageError
+from tinycc_nn.pipeline import print_pipeline
 from tinycc_nn.search.evaluate import evaluator, request_of
 from tinycc_nn.search.executor import Executor
 from tinycc_nn.search.fitness import Judge
@@ -21,6 +22,7 @@ from tinycc_nn.search.outcome import Outcome, outcome
 from tinycc_nn.search.recipes import frame, recipes
 from tinycc_nn.search.settings import OBJECTIVES, Problem, SearchSettings
 from tinycc_nn.search.space import Space
+from tinycc_nn.search.starts import start
 from tinycc_nn.search.store import Store
 from tinycc_nn.target import Target
 from tinycc_nn.toolchain import compiler_release, find_toolchain
@@ -66,19 +68,21 @@ def run_search(
             there is one.
 
     UsageError for objectives and limits that the target can't tell, and if there is a search of
-    these settings without `resume`, or none with it.
+    these settings without `resume`, or none with it. TinyccError for a start that can't be one.
     """
     here = evaluator(problem, cache)
     check_settings(settings, here.target)
+    around = frame(here.kind)
+    own = [start(s, f"start {i}", around, problem) for i, s in enumerate(settings.starts, 1)]
     metric, baseline, held_baseline = here.baseline()
-    settings = dataclasses.replace(settings, metric=metric, baseline=baseline)
+    starts = tuple(print_pipeline(g) for g in own)
+    settings = dataclasses.replace(settings, metric=metric, baseline=baseline, starts=starts)
     if resume is not None:
         check_resume(store, problem, settings, resume=resume)
     search = store.start(problem, settings)
-    around = frame(here.kind)
     prepared = here.prepared(around.before)
-    starts = list(recipes(here.kind, problem).values())
-    method = make_method(settings, Space.of(prepared, problem), starts)
+    first = list(dict.fromkeys((*own, *recipes(here.kind, problem).values())))
+    method = make_method(settings, Space.of(prepared, problem), first)
     judge = Judge(settings, here.target)
     loop = Loop(store, search, method, around, executor, judge, cache, observe)
     loop.run(settings.budget)
@@ -128,7 +132,7 @@ def _why_none(old: Problem | None, new: Problem) -> str:
     names = [k for k in after if before.get(k) != after[k]]
     names += [k for k in b if a[k] != b[k]]
     if not names:
-        return "other limits, objectives or another method were searched"
+        return "other limits, objectives, starts or another method were searched"
     return f"the last one had another {', '.join(names)}"
 
 

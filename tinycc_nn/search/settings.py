@@ -93,6 +93,7 @@ class SearchSettings:
     objectives: names out of OBJECTIVES that are made good at once.
     weights:    by objective, for a single sum instead of a front; empty for a front.
     deepest:    the last stage that networks come to; only "measured" gives results to report.
+    starts:     pipelines in the first generation beside the recipes, whole or without the frame.
     baseline:   the accuracy of the model as given, on the evaluation data that the search may see;
                 metric: "top1" or "mse".
     """
@@ -105,6 +106,7 @@ class SearchSettings:
     bounds: Bounds = field(default_factory=Bounds)
     budget: Budget = field(default_factory=Budget)
     deepest: Stage = "measured"
+    starts: tuple[str, ...] = ()
     metric: str = "top1"
     baseline: float | None = None
 
@@ -121,6 +123,7 @@ class SearchSettings:
         found = json.loads(text)
         found["objectives"] = tuple(found["objectives"])
         found["weights"] = tuple((str(k), v) for k, v in found["weights"])
+        found["starts"] = tuple(found["starts"])
         found["bounds"] = Bounds(**found["bounds"])
         found["budget"] = Budget(**found["budget"])
         return SearchSettings(**found)

@@ -105,11 +105,19 @@ class Space:
 
 def usable(kind: type[Pass], problem: Problem) -> bool:
     """Whether the installation and the data have what a pass needs."""
+    return lacks(kind, problem) is None
+
+
+def lacks(kind: type[Pass], problem: Problem) -> tuple[str, str] | None:
+    """What a pass needs that the installation or the data doesn't have, and what to do; or None."""
     if kind.needs_torch and importlib.util.find_spec("torch") is None:
-        return False
+        return "PyTorch", "pip install 'tinycc-nn[train]'"
     if (kind.needs_training or kind.reads_training) and not problem.train:
-        return False  # where nothing may be learned from, nothing is trained
-    return bool(problem.calib) or not kind.needs_calibration
+        # where nothing may be learned from, nothing is trained
+        return "training data", "give some with --train"
+    if kind.needs_calibration and not problem.calib:
+        return "calibration data", "give some with --calib"
+    return None
 
 
 def values(info: OptionInfo) -> tuple[Setting, ...]:
@@ -130,9 +138,20 @@ def given(p: Pass) -> dict[str, Any]:
 def make(kind: type[Pass], settings: dict[str, Any]) -> Pass | None:
     """The pass with these options; None if they don't go together."""
     try:
-        return kind(**settings)
+        return settled(kind(**settings))
     except ValueError:
         return None
+
+
+def settled(p: Pass) -> Pass:
+    """The pass as a search applies it: with what options declare for searches where they are at
+    their default."""
+    changed = {
+        o.name: o.in_search
+        for o in option_infos(type(p))
+        if o.in_search is not None and getattr(p, o.name) == o.default
+    }
+    return dataclasses.replace(p, **changed) if changed else p
 
 
 def _has_weight(graph: Graph, name: str) -> bool:

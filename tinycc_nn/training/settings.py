@@ -36,7 +36,9 @@ class Settings:
         "float32", "of sums of floats and of gradients; bfloat16 is faster where processors have it"
     )
     seed: int = option(0, "of the order of samples and of augmentation")
-    threads: int = option(0, "of torch; 0: one for each core. Results depend on it")
+    threads: int = option(
+        0, "of torch; 0: one for each core, 1 in a search. Results depend on it", in_search=1
+    )
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
