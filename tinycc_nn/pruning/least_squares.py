@@ -34,14 +34,25 @@ def fit(
     x: float64[m, k]. y: float64[m, out]. w: the weights that are there, float64[out, k]. keep:
     bool[out, k], false for weights that are 0; None for none.
     """
+    mean = x.mean(axis=0)
+    return fit_centred(x - mean, mean, y, w, keep, clip)
+
+
+def fit_centred(
+    centred: Array,
+    mean: Array,
+    y: Array,
+    w: Array,
+    keep: Array | None,
+    clip: tuple[float, float],
+) -> tuple[Array, Array]:
+    """As `fit`, for inputs without their mean float64[k]."""
     # A column of a wider array is read again and again: it is worth a copy.
     y = np.ascontiguousarray(y) if y.shape[1] == 1 else y
-    mean = x.mean(axis=0)
-    centred = x - mean
     gram, ridge = moments(centred)
     solve = _solver(gram, w, keep)
     low, high = _aims(y, clip)
-    target, found, offset, now = y, w, y.mean(axis=0), np.empty((len(x), len(w)))
+    target, found, offset, now = y, w, y.mean(axis=0), np.empty((len(y), len(w)))
     for i in range(1 if clip == (-inf, inf) else ROUNDS):
         if i:
             target = np.matmul(centred, found.T, out=now)
@@ -91,7 +102,7 @@ def _solver(gram: Array, w: Array, keep: Array | None) -> Callable[[Array], Arra
 def _aims(y: Array, clip: tuple[float, float]) -> tuple[Array, Array]:
     """The smallest and the largest values that are clipped to what `y` is clipped to."""
     low, high = clip
-    clipped_low, clipped_high = y <= low, y >= high
-    smallest = np.where(clipped_high, high, np.where(clipped_low, -inf, y))
-    largest = np.where(clipped_high, inf, np.where(clipped_low, low, y))
+    smallest, largest = np.minimum(y, high), np.maximum(y, low)
+    smallest[y <= low] = -inf
+    largest[y >= high] = inf
     return smallest, largest

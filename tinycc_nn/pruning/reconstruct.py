@@ -19,10 +19,11 @@ from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import Array
 from tinycc_nn.ops.activation import bounds
 from tinycc_nn.pruning.layers import bias_of, set_bias, set_layer, weights_of
-from tinycc_nn.pruning.least_squares import fit, unexplained
+from tinycc_nn.pruning.least_squares import fit_centred, unexplained
 from tinycc_nn.pruning.samples import (
     ROWS,
     SPARSE_ROWS,
+    centred,
     compute,
     contiguous,
     pick,
@@ -149,8 +150,8 @@ def refit(graph: Graph, op: Op, rows: Array, y: Array, keep: Array | None) -> No
                 set_bias(graph, op, bias + constant)
             return
     new, each = np.empty_like(w), w.shape[1]
-    for g, x in enumerate(contiguous(rows)):
+    for g, (x, mean) in enumerate(zip(*centred(rows), strict=True)):
         mine = slice(g * each, (g + 1) * each)
         mask = None if keep is None else keep[g]
-        new[g], bias[mine] = fit(x, y[:, mine], w[g], mask, bounds(op))
+        new[g], bias[mine] = fit_centred(x, mean, y[:, mine], w[g], mask, bounds(op))
     set_layer(graph, op, new, bias)

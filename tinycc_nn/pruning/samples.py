@@ -96,6 +96,17 @@ def contiguous(rows: Array) -> Array:
     return copy
 
 
+def centred(rows: Array) -> tuple[Array, Array]:
+    """The result of `rows_of` without its means over positions, group after group in memory; and
+    these, float64[groups, k]."""
+    mean = contiguous(rows).mean(axis=1) if rows.shape[2] == 1 else rows.mean(axis=1)
+    copy = np.empty(rows.shape)
+    for i in range(0, rows.shape[1], _PIECE):
+        part = rows[:, i : i + _PIECE]
+        np.subtract(part, mean[:, None], out=copy[:, i : i + _PIECE])
+    return copy, mean
+
+
 def compute(op: Op, env: Mapping[Value, Array], samples: int) -> Array:
     """The result of an op, as stored, from those of `env`; constants are looked up in the graph."""
     arrays = [env[v] if v.constant is None else v.constant[None] for v in op.operands]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinycc_nn.pipeline import print_pipeline
+from tinycc_nn.search.durations import Durations
 from tinycc_nn.search.evaluate import Task
 from tinycc_nn.search.executor import Executor
 from tinycc_nn.search.fitness import Fitness, Judge, nondominated
@@ -75,6 +76,7 @@ class Loop:
         self._asked: list[Stage] = []
         self._genomes: list[Genome] = []
         self._generation = 0
+        self._took = Durations()
         self._started = time.monotonic() - search.seconds
 
     def run(self, budget: Budget) -> None:
@@ -168,8 +170,11 @@ class Loop:
         waiting = len(left)
         if left and until is not None and time.monotonic() >= until:
             raise OutOfTimeError
+        left.sort(key=lambda task: -self._took.expected(task[1].pipeline))
         for k, e in self.executor.run([t for _, t in left], until):
             i, task = left[k]
+            before = task.known.seconds if task.known else 0.0
+            self._took.add(task.pipeline, e.seconds - before)
             self._keep(i, self.store.record(problem, e))
             waiting -= 1
             self.store.progress(self.search, self.seconds)
