@@ -6,15 +6,17 @@ samples that end there; the worst case takes no exit. `0 differ`: C on the host 
 core against the interpreter, with samples of both ends.
 The first layer's kernel is forced to be the same in all rows: by itself the compiler takes
 gemm-2x4-pairs there without an exit and depthwise-c-25 with one, so that the rows would differ by
-more than their exits. Writes results/dynamic.md.
+more than their exits. Zeros: see skipping.py. Writes results/dynamic.md.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import skipping
 from rich.console import Console
 
 from tinycc_nn.accuracy import stored_inputs
@@ -61,13 +63,26 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with models/ and data/")
     given = parser.parse_args()
     console = Console(width=150)
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    for made_by in PASSES:
-        lines.append(f"| {' | '.join(row(given.data, made_by))} |")
-        console.print(lines[-1], highlight=False, markup=False)
-    text = f"# Early exits\n\n{(__doc__ or '').partition(chr(10) * 2)[2]}\n"
-    text += "`python benchmarks/dynamic.py --data DIR`\n\n"
-    RESULTS.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+    exits = [list(COLUMNS), *(row(given.data, made_by) for made_by in PASSES)]
+    text = f"# Early exits\n\n{_about(__doc__)}\n`python benchmarks/dynamic.py --data DIR`\n\n"
+    text += _table(exits) + f"\n# Zeros that are skipped\n\n{_about(skipping.__doc__)}"
+    console.print(text, highlight=False, markup=False)
+    for title, rows in skipping.sections(given.data):
+        section = f"\n## {title}\n\n{_table(rows)}"
+        console.print(section, highlight=False, markup=False)
+        text += section
+    RESULTS.write_text(text, encoding="utf-8")
+
+
+def _about(doc: str | None) -> str:
+    """A docstring without its first line."""
+    return (doc or "").partition("\n\n")[2]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Markdown; the first row is the head."""
+    head, *body = [f"| {' | '.join(r)} |\n" for r in rows]
+    return head + "|---" * len(rows[0]) + "|\n" + "".join(body)
 
 
 if __name__ == "__main__":

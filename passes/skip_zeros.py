@@ -8,8 +8,9 @@ Behind a ReLU many elements are the zero point. A layer that is marked, here wit
 zeros on calibration data, is computed by kernels that list the inputs which aren't zero and add up
 only their products: the same bits, in a time that depends on the data. The dense and the skipping
 network are built and run on calibration samples on the emulated core, and a layer is marked where
-the skipping one took fewer cycles. Without any zero it takes more than the dense one: that is what
-reports say as cycles, beside the mean, and what limits of latency are judged by. On int8 graphs.
+the skipping one took fewer cycles by at least `min_gain`: what is gained on average is paid for by
+the worst case, which takes more than the dense layer. That is what reports say as cycles, beside the
+mean, and what limits of latency are judged by. On int8 graphs.
 
 Source: Han et al., "EIE: Efficient Inference Engine on Compressed Deep Neural Network", 2016, which
 skips zero activations in hardware.
@@ -44,13 +45,15 @@ class SkipZeros(Pass):
         (), "names of layers; none for all that can skip", by_layer=True
     )
     min_zeros: float = option(0.25, "of a layer's inputs, 0..1, for it to be tried")
+    min_gain: float = option(0.05, "of a layer's cycles, 0..1, that it must save on average")
     always: bool = option(
         False, "mark layers with min_zeros whether they gain or not; nothing is measured"
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_zeros <= 1:
-            raise ValueError("min_zeros must be in 0..1")
+        for name in ("min_zeros", "min_gain"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0..1")
 
     def apply(self, graph: Graph, context: Context) -> None:
         graph.sweep()
@@ -72,11 +75,14 @@ class SkipZeros(Pass):
         dense = costs.on_samples(graph, few)
         _mark(tried, rates)
         skipping = costs.on_samples(graph, few)
-        for op in tried:
-            if skipping[op.result.name] >= dense[op.result.name]:
-                del op.attrs["skip"]
         both = {op: (dense[op.result.name], skipping[op.result.name]) for op in tried}
+        for op, cycles in both.items():
+            if not self._gains(*cycles):
+                del op.attrs["skip"]
         context.watcher.note(_table(rates, both))
+
+    def _gains(self, dense: float, skipping: float) -> bool:
+        return skipping < dense and skipping <= (1 - self.min_gain) * dense
 
     def _layers(self, graph: Graph) -> list[Op]:
         if self.layers:

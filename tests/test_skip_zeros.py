@@ -103,14 +103,15 @@ def emulated() -> Costs:
 
 
 def test_marked_where_skipping_takes_fewer_cycles() -> None:
-    costs = Given({"point": (500, 400), "first": (900, 901), "second": (700, 700)})
+    costs = Given({"point": (500, 400), "first": (900, 901), "second": (700, 690)})
     made, said = apply(costs)
     assert list(marks(made)) == ["point"]
     assert costs.samples == [8, 8], "the same calibration samples for both"
     lines = said.splitlines()
     assert lines[0] == "skip-zeros: 1 of 3 layers skip zeros (*)"
     assert [line.split()[0] for line in lines[2:5]] == ["*point", "first", "second"]
-    assert lines[2].split()[2:] == ["500", "400"] and lines[4].split()[2:] == ["700", "700"]
+    assert lines[2].split()[2:] == ["500", "400"] and lines[4].split()[2:] == ["700", "690"]
+    assert list(marks(apply(costs, min_gain=0.0)[0])) == ["point", "second"]
 
 
 def test_the_percentage_is_that_of_calibration_data() -> None:
@@ -191,5 +192,6 @@ def test_what_can_not_skip_says_why() -> None:
         apply()
     with pytest.raises(TinyccError, match="the pass skip-zeros needs calibration data"):
         SkipZeros(always=True)(INT8)
-    with pytest.raises(ValueError, match=r"min_zeros must be in 0\.\.1"):
-        SkipZeros(min_zeros=-0.1)
+    for name in ("min_zeros", "min_gain"):
+        with pytest.raises(ValueError, match=rf"{name} must be in 0\.\.1"):
+            SkipZeros(**{name: -0.1})
