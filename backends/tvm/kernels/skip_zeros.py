@@ -11,10 +11,10 @@ from tinycc_nn.backends.tvm.weighted import Weighted
 from tinycc_nn.ir.graph import Op
 from tinycc_nn.target import Target
 
-CYCLES = {Lay.PAIRS: 2.1, Lay.PLAIN: 4.7}
+CYCLES = {Lay.PAIRS: 2.1, Lay.HALVES: 3.9}
 """Of a product, measured."""
 
-THUMB_1_FACTOR = 1.4
+THUMB_1_FACTOR = 1.3
 
 LISTED = 10.0
 """Cycles to look at an input and list it."""
@@ -34,10 +34,12 @@ class SkipZeros:
         if layer is None or not layer.window.pointwise or layer.groups != 1:
             return
         most = max(127 - layer.input_zero, layer.input_zero + 128)
-        lay = Lay.PAIRS if target.dsp and pairs_fit(layer.weights, most) else Lay.PLAIN
+        pairs = target.dsp and pairs_fit(layer.weights, most)
+        if not pairs and layer.input_zero != -128:
+            return
         channels = 4 if target.cpu in THUMB_1 else 8
         if (layer.window.depth + 1) * channels < 2**16:
-            yield _kernel(layer, lay, channels, target)
+            yield _kernel(layer, Lay.PAIRS if pairs else Lay.HALVES, channels, target)
 
     def value_facts(self, op: Op) -> tuple[str, ...]:
         """What tells a marked layer from one like it: their kernels differ."""

@@ -17,11 +17,13 @@ from tinycc_nn.backends.tvm.tir.build import Part, Strip
 from tinycc_nn.backends.tvm.tir.packing import Blocking, Group
 from tinycc_nn.backends.tvm.tir.template import (
     Int8,
+    Int32,
     Requantize,
     Template,
     Window,
     micro_kernel,
 )
+from tinycc_nn.backends.tvm.tir.thumb1 import ARMV6M
 
 ENTRY = 4
 """Bytes of an input in the list: its value (int16) above, its place (uint16) below."""
@@ -39,12 +41,14 @@ class Lay(Enum):
     PAIRS: for the DSP extension, 8 channels. int16 of ``256 * w[n + 1] + w[n]``: products with the
         whole and with its low byte give both sums, with one expansion for two words. Exact modulo 2^32
         as long as every sum of an odd channel is below 2^23 (`pairs_fit`).
-    PLAIN: uint8 of ``w + 128``, which every core loads with a constant offset; 128 times the sum
-        of the inputs is taken off again.
+    HALVES: uint8 of ``w + 128``, for inputs of 0..255. Two of them are the halves of a word, and one
+        product of that with an input holds both products: ``F += s`` and ``H += s >> 16`` sum them,
+        H those of the high half, ``F - 2^16 H`` those of the low one. 128 times the sum of the
+        inputs is taken off again. As in `thumb1`, where the halves are inputs.
     """
 
     PAIRS = "pairs"
-    PLAIN = "plain"
+    HALVES = "halves"
 
 
 def pairs_fit(weights: Int8, most: int) -> bool:
@@ -62,17 +66,17 @@ def packed_bytes(channels: int, depth: int, outputs: int) -> int:
     return (1 + -(-outputs // channels) * depth) * channels
 
 
-def pack(weights: Int8, lay: Lay, channels: int) -> Int8:
+def pack(weights: Int8, lay: Lay, channels: int) -> Int32:
     """An empty row of ``channels``, so that no place in the list is 0 but that of its end. Blocks of
     ``channels`` (an even number; the last one is filled up with zeros), then inputs, then channels."""
     flat = weights.reshape(len(weights), -1).astype(np.int16)
     flat = np.pad(flat, ((0, -len(flat) % channels), (0, 0)))
     blocks = flat.reshape(-1, channels, flat.shape[1]).transpose(0, 2, 1).reshape(-1, channels)
     rows = np.pad(blocks, ((1, 0), (0, 0)))
-    if lay is Lay.PLAIN:
-        return (rows + 128).astype(np.uint8).view(np.int8).ravel()
+    if lay is Lay.HALVES:
+        return np.ascontiguousarray(rows + 128, np.uint8).view("<i4").ravel()
     pairs = 256 * rows[:, 1::2] + rows[:, 0::2]
-    return np.ascontiguousarray(pairs, "<i2").view(np.int8).ravel()
+    return np.ascontiguousarray(pairs, "<i2").view("<i4").ravel()
 
 
 def skip_zeros(
@@ -83,20 +87,19 @@ def skip_zeros(
     lay: Lay,
     channels: int,
 ) -> Template:
-    """A pointwise window, groups = 1, ``channels`` at a time; PAIRS come in 8. Places must fit in
-    16 bits: ``(depth + 1) * channels < 2^16``."""
-    sums = _sums(Blocking(channels=channels).groups(outputs), requantize, lay)
+    """A pointwise window, groups = 1, ``channels`` at a time: 8, or 4 of HALVES. Places must fit in 16
+    bits, ``(depth + 1) * channels < 2^16``; the input's zero point is -128 for HALVES."""
+    sums = _sums(Blocking(channels=channels).groups(outputs), requantize, lay, channels)
     pixel = _pixel(window.depth, input_zero, channels, sums, requantize, lay)
     part = Part(Strip(1, window.pixels, 0), None, (pixel[0],))
     nbytes = packed_bytes(channels, window.depth, outputs)
-    weights = (nbytes // 4, "int32") if lay is Lay.PAIRS else (nbytes, "int8")
     scratch = ENTRY * (window.depth + UNROLL)
     return Template(
         f"skip-zeros-{channels}-{lay.value}",
         lambda: strip_calls(
-            [part], window, outputs, requantize, weights, scratch, pass_scratch=True
+            [part], window, outputs, requantize, (nbytes // 4, "int32"), scratch, pass_scratch=True
         ),
-        lambda w: pack(w, lay, channels).view("<i4" if lay is Lay.PAIRS else np.int8),
+        lambda w: pack(w, lay, channels),
         dict([*((name, text) for _, name, text in sums), pixel]),
         scratch,
         in_place=outputs <= window.channels,
@@ -110,7 +113,7 @@ def _pixel(
 ) -> tuple[str, str]:
     """Lists the inputs of a pixel, then computes its outputs. ``row``: bytes of an input's weights
     in a block."""
-    total = lay is Lay.PLAIN
+    total = lay is Lay.HALVES
     lines = [
         "tcnn_word *const list = (tcnn_word *)(void *)scratch;",
         "tcnn_word *end = list;",
@@ -138,29 +141,22 @@ def _pixel(
             "}",
         ]
     body = "".join(f"  {line}\n" for line in lines)
-    weight = "int8" if total else "int32"
     signature = (
-        f"const int8_t *x, int8_t *scratch, const {weight}_t *weights, const int32_t *bias, "
+        "const int8_t *x, int8_t *scratch, const int32_t *weights, const int32_t *bias, "
         "const int32_t *multiplier, int8_t *y"
     )
     return micro_kernel("skip_zeros", signature, body, f"{depth} inputs of a pixel")
 
 
-def _sums(groups: list[Group], requantize: Requantize, lay: Lay) -> list[_Sums]:
+def _sums(groups: list[Group], requantize: Requantize, lay: Lay, channels: int) -> list[_Sums]:
     """Functions of their own: inlined, the loop over the list would share its registers with those
     round it."""
     found = []
     for group in groups:
+        loop = _pairs if lay is Lay.PAIRS else _halves
         lines = ["const tcnn_word *p = (const tcnn_word *)(const void *)list;"]
-        lines += [f"int32_t a{i} = 0;" for i in range(group.width)]
-        lines += (
-            ["int32_t e = *p++;", "while (e != 0) {"] if lay is Lay.PAIRS else ["while (*p != 0) {"]
-        )
-        lines += [*_entries(group.width, lay), "}"]
-        if lay is Lay.PAIRS:
-            for i in range(1, group.width, 2):
-                lines += [f"a{i} = (int32_t)((uint32_t)a{i} - (uint32_t)a{i - 1}) >> 8;"]
-        extra = " - extra" * (lay is Lay.PLAIN)
+        lines += loop(group.width, channels)
+        extra = " - extra" * (lay is Lay.HALVES)
         for i in range(group.width):
             m = f"multiplier[{i if requantize.per_channel else 0}]"
             lines += [f"a{i} += bias[{i}]{extra};", f"y[{i}] = {requantize.c(f'a{i}', m)};"]
@@ -168,36 +164,81 @@ def _sums(groups: list[Group], requantize: Requantize, lay: Lay) -> list[_Sums]:
             "const int8_t *list, const int8_t *block, const int32_t *bias, "
             "const int32_t *multiplier, int8_t *y"
         )
-        signature += ", int32_t extra" * (lay is Lay.PLAIN)
-        body = "".join(f"  {line}\n" for line in lines)
+        signature += ", int32_t extra" * (lay is Lay.HALVES)
+        body = "".join(line if line.startswith("#") else f"  {line}\n" for line in lines)
         name, text = micro_kernel("listed", signature, body, f"{group.width} channels")
         text = text.replace("static inline", "static __attribute__((noinline))", 1)
         found.append((group, name, text))
     return found
 
 
-def _entries(width: int, lay: Lay) -> list[str]:
-    """C that adds the products of the next entries of the list to all sums."""
-    lines = []
+def _pairs(width: int, channels: int) -> list[str]:
+    """C of the sums ``a<channel>`` over the list at ``p``."""
+    del channels  # always two words
+    lines = [f"int32_t a{i} = 0;" for i in range(width)]
+    lines += ["int32_t e = *p++;", "while (e != 0) {"]
     for _ in range(UNROLL):
-        if lay is Lay.PLAIN:
-            lines += ["{", "  const int32_t e = *p++, v = e >> 16;"]
-            lines += ["  const uint8_t *const w = (const uint8_t *)block + (uint16_t)e;"]
-            lines += [f"  a{i} += v * w[{i}];" for i in range(width)]
-        else:
-            lines += ["{", "  int32_t f, w0, w1;", "  tcnn_listed(e, f, w0, w1, p, block);"]
-            lines += [f"  {line}" for i in range(0, width, 4) for line in _pairs(i, width)]
-            lines += ["  (void)w1;"] * (width <= 4) + ["  e = f;"]
-        lines += ["}"]
-    return [f"  {line}" for line in lines]
+        lines += ["  {", "    int32_t f, w0, w1;", "    tcnn_listed(e, f, w0, w1, p, block);"]
+        for first in range(0, width, 4):
+            w = f"w{first // 4}"
+            for part in (((1, "b"), (3, "t")), ((0, "b"), (2, "t"))):
+                for n, half in part:
+                    a = f"a{first + n}"
+                    lines += [f"    {a} = tcnn_smla{half}t({w}, e, {a});"] * (first + n < width)
+                lines += [f"    {w} = tcnn_sxtb16({w});"] * (part[0][0] == 1)
+        lines += ["    (void)w1;"] * (width <= 4) + ["    e = f;", "  }"]
+    lines += ["}"]
+    for i in range(1, width, 2):
+        lines += [f"a{i} = (int32_t)((uint32_t)a{i} - (uint32_t)a{i - 1}) >> 8;"]
+    return lines
 
 
-def _pairs(first: int, width: int) -> list[str]:
-    """Products of a word, that is of four channels."""
-    w = f"w{first // 4}"
-    names = ((1, "b"), (3, "t"), (0, "b"), (2, "t"))
-    products = [
-        f"a{first + n} = tcnn_smla{half}t({w}, e, a{first + n});" if first + n < width else ""
-        for n, half in names
+def _halves(width: int, channels: int) -> list[str]:
+    """C of the sums ``a<channel>`` over the list at ``p``; assembly where sums need high registers."""
+    halves = channels // 2
+    lines = [f"uint32_t F{i} = 0, H{i} = 0;" for i in range(halves)]
+    loop = ["for (int32_t e = *p++; e != 0; e = *p++) {", "  const uint32_t v = (uint32_t)e >> 16;"]
+    loop += ["  const tcnn_word *const w = (const tcnn_word *)(const void *)(block + (uint16_t)e);"]
+    for i in range(halves):
+        shift = " >> 8" * (i % 2)
+        loop += [f"  const uint32_t s{i} = ((uint32_t)w[{i // 2}]{shift} & 0xff00ffu) * v;"]
+        loop += [f"  F{i} += s{i};", f"  H{i} += s{i} >> 16;"]
+    loop += ["}"]
+    if channels == 4:
+        loop = [f"{ARMV6M}\n", *_assembly(), "#else\n", *loop, "#endif\n"]
+    lines += loop
+    for i in range(width):
+        half = i // 4 * 2 + i % 2
+        value = f"H{half}" if i % 4 > 1 else f"F{half} - (H{half} << 16)"
+        lines += [f"int32_t a{i} = (int32_t)({value});"]
+    return lines
+
+
+def _assembly() -> list[str]:
+    """The loop over the list for four channels on Armv6-M."""
+    entry = [
+        "uxth %[t], %[e]",
+        "ldr %[w], [%[block], %[t]]",
+        "lsrs %[e], %[e], #16",
+        "movs %[t], %[w]",
+        "ands %[t], %[mask]",
+        "muls %[t], %[e], %[t]",
+        "lsrs %[w], %[w], #8",
+        "ands %[w], %[mask]",
+        "muls %[w], %[e], %[w]",
+        "ldm %[p]!, {%[e]}",
     ]
-    return [p for p in (*products[:2], f"{w} = tcnn_sxtb16({w});", *products[2:]) if p]
+    for i, s in enumerate("tw"):
+        entry += [f"add %[F{i}], %[{s}]", f"lsrs %[{s}], %[{s}], #16", f"add %[H{i}], %[{s}]"]
+    start = [".syntax unified", "ldm %[p]!, {%[e]}", "cmp %[e], #0", "beq 2f", "1:"]
+    lines = [*start, *entry * UNROLL, "cmp %[e], #0", "bne 1b", "2:"]
+    names = [f'[{k}{i}] "+h"({k}{i})' for i in range(2) for k in "FH"]
+    outputs = ['[p] "+l"(p)', *(f'[{n}] "=&l"({n})' for n in "etw"), *names]
+    return [
+        "uint32_t e, t, w;",
+        "__asm__ volatile(",
+        *(f'  "{line}\\n"' for line in lines),
+        f"  : {', '.join(outputs)}",
+        '  : [block] "l"(block), [mask] "l"(0xff00ffu)',
+        '  : "cc", "memory");',
+    ]
