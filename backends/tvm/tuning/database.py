@@ -79,7 +79,8 @@ class Database:
                 near, least = same or next(iter(records.values())), far
         if near is None:
             return Cost(kernel.cycles, kernel.text, "estimated")
-        text = near.text if near.kernel == name else kernel.text
+        # Where values matter, they may matter to the size of the code.
+        text = near.text if near.kernel == name and not kernel.facts else kernel.text
         return Cost(kernel.cycles * near.cycles / max(near.estimate, 1.0), text, "near")
 
 
