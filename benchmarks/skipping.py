@@ -1,8 +1,8 @@
 """From what part of zeros on is it worth to skip them, and what does it save in whole networks?
 
-All cycles are those of the emulated cores at -O2. The first table is of single layers whose inputs
-are zero with the given probability, the dense kernel beside them; break-even is where the line
-through the two points round it crosses the dense kernel's cycles. The second one is of the layers in
+All cycles are those of the emulated cores at -O2. The first table is of single layers of whose inputs
+the given part is zero in each pixel, the dense kernel beside them; break-even is where the line through
+the two points round it crosses the dense kernel's cycles, 0 % where no zeros are needed. The second one is of the layers in
 their networks, mean of 8 samples of the evaluation data: zeros of all of it, cycles dense and
 skipping, `*` where `skip-zeros` marks the layer, by calibration data. The last one is of the networks:
 the mean of 4 samples of the evaluation data, the worst case (no element is zero), samples of 8 in
@@ -76,11 +76,12 @@ def single_layers() -> Iterator[Row]:
             costs = costs_for(core)
             x = random.integers(-127, 128, (2, *shape)).astype(np.int8)
             dense = costs.on_samples(single(shape, out, 0), {"x": x})["y"]
-            order = random.random(x.shape)
+            order = random.random(x.shape).argsort(axis=-1)
             marked = single(shape, out, 50)
             cycles = []
             for rate in RATES:
-                zeroed = np.where(order < rate / 100, -128, x).astype(np.int8)
+                count = round(shape[-1] * rate / 100)
+                zeroed = np.where(order < count, -128, x).astype(np.int8)
                 cycles.append(costs.on_samples(marked, {"x": zeroed})["y"])
             at = np.interp(-dense, -np.array(cycles), RATES)
             numbers = [f"{c:,.0f}" for c in (dense, *cycles)]

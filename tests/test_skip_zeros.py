@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from tests.test_skip_zeros_kernels import layer
 from tinycc_nn.accuracy import stored_inputs
 from tinycc_nn.backend import BackendOptions, load_backend
 from tinycc_nn.cost import Costs, LayerCost
@@ -196,3 +197,28 @@ def test_what_can_not_skip_says_why() -> None:
         SkipZeros(min_zeros=-0.1)
     with pytest.raises(ValueError, match=r"min_gain must be in 0\.\.1"):
         SkipZeros(min_gain=1.1)
+
+
+def test_a_marked_layer_is_measured_apart_from_the_same_one_unmarked() -> None:
+    costs = emulated()
+    dense, marked = (layer((1, 32), 16, np.random.default_rng(0), skip=s) for s in (0, 50))
+    assert not costs.predicted(dense)["y"].kernel.startswith("skip")
+    predicted, found = costs.predicted(marked)["y"], costs.measured(marked)["y"]
+    assert found.kernel == predicted.kernel and found.kernel.startswith("skip-zeros-")
+    assert found.basis == "measured" and 0.7 < found.cycles / predicted.cycles < 1.3, "few zeros"
+
+
+def test_layers_behind_an_early_exit_are_measured_too() -> None:
+    g = FLOAT.clone()
+    (final,) = g.outputs
+    early = emit(g, "dense", [final, g.constant("e.w", normal(64, 64))], result="early")
+    g.outputs = [emit(g, "exit_if", [final, early], {"threshold": 0.5}, result="y")]
+    int8 = QuantizeInterface()(Quantize()(g, Context({"x": X})))
+    made, said = apply(emulated(), int8, min_zeros=0.1)
+    assert "second" in marks(made) and "early" in said
+    inputs = stored_inputs(made, {"x": X})
+    m = measure(
+        load_backend("tvm").compile(made, M4, BackendOptions("net")).source, made, M4, inputs
+    )
+    assert m.bit_exact.mismatches == 0 and m.dynamic is not None
+    assert len(m.dynamic.exit_rates) == 2
