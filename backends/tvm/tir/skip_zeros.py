@@ -153,18 +153,18 @@ def _sums(groups: list[Group], requantize: Requantize, lay: Lay, channels: int) 
     round it."""
     found = []
     for group in groups:
-        loop = _pairs if lay is Lay.PAIRS else _halves
         lines = ["const tcnn_word *p = (const tcnn_word *)(const void *)list;"]
-        lines += loop(group.width, channels)
-        extra = " - extra" * (lay is Lay.HALVES)
+        pairs = lay is Lay.PAIRS
+        lines += _pairs(group.width) if pairs else _halves(group.width, channels)
+        extra = "" if pairs else " - extra"
         for i in range(group.width):
             m = f"multiplier[{i if requantize.per_channel else 0}]"
-            lines += [f"a{i} += bias[{i}]{extra};", f"y[{i}] = {requantize.c(f'a{i}', m)};"]
+            lines += [f"a{i} = a{i}{extra} + bias[{i}];", f"y[{i}] = {requantize.c(f'a{i}', m)};"]
         signature = (
             "const int8_t *list, const int8_t *block, const int32_t *bias, "
             "const int32_t *multiplier, int8_t *y"
         )
-        signature += ", int32_t extra" * (lay is Lay.HALVES)
+        signature += "" if pairs else ", int32_t extra"
         body = "".join(line if line.startswith("#") else f"  {line}\n" for line in lines)
         name, text = micro_kernel("listed", signature, body, f"{group.width} channels")
         text = text.replace("static inline", "static __attribute__((noinline))", 1)
@@ -172,9 +172,8 @@ def _sums(groups: list[Group], requantize: Requantize, lay: Lay, channels: int) 
     return found
 
 
-def _pairs(width: int, channels: int) -> list[str]:
-    """C of the sums ``a<channel>`` over the list at ``p``."""
-    del channels  # always two words
+def _pairs(width: int) -> list[str]:
+    """C of the sums ``a<channel>`` over the list at ``p``, whose entries have two words of weights."""
     lines = [f"int32_t a{i} = 0;" for i in range(width)]
     lines += ["int32_t e = *p++;", "while (e != 0) {"]
     for _ in range(UNROLL):
@@ -194,7 +193,8 @@ def _pairs(width: int, channels: int) -> list[str]:
 
 
 def _halves(width: int, channels: int) -> list[str]:
-    """C of the sums ``a<channel>`` over the list at ``p``; assembly where sums need high registers."""
+    """C of the sums ``a<channel>`` over the list at ``p``. An entry has weights of ``channels``, of
+    which there are 4 on cores where sums need high registers: there it is assembly."""
     halves = channels // 2
     lines = [f"uint32_t F{i} = 0, H{i} = 0;" for i in range(halves)]
     loop = ["for (int32_t e = *p++; e != 0; e = *p++) {", "  const uint32_t v = (uint32_t)e >> 16;"]
