@@ -45,7 +45,9 @@ class Binarize(Pass):
 
     def __post_init__(self) -> None:
         if not self.layers:
-            raise ValueError("give the names of layers, as in {layers=[conv2]}; each loses accuracy")
+            raise ValueError(
+                "give the names of layers, as in {layers=[conv2]}; each loses accuracy"
+            )
 
     def apply(self, graph: Graph, context: Context) -> None:
         able = {op.result.name.rstrip("'"): op for op in graph.ops if _has_bits(op)}

@@ -168,7 +168,7 @@ def test_bad_input(text: str, message: str) -> None:
 
 
 def test_layers_are_asked_for_where_options_are_read() -> None:
-    with pytest.raises(TinyccError, match="binarize: name at least one layer") as e:
+    with pytest.raises(TinyccError, match="binarize: give the names of layers") as e:
         parse_pipeline("quantize, binarize")
     assert "1:11" in str(e.value)
     with pytest.raises(ValueError, match=r"as in \{layers=\[conv2\]\}"):
