@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+SETTINGS = ("channel optimized", "tensor optimized", "channel nearest")
 Rows = Mapping[str, Mapping[str, float]]
 NETWORKS = ("kws", "ic", "ad")
 INT8 = "int8"
@@ -64,13 +65,18 @@ def document(rows: Rows, samples: int) -> str:
         accuracy(found, names),
         "## float32, int8 and others on the Cortex-M4, -O2\n\nEstimated cycles; flash of the whole "
         "program; constants of all layers. No sample differed from the interpreter\nunless it says so.\n",
-        cycles(found),
+        cycles(found, "-O2"),
+        "The same with one scale for each tensor:\n",
+        cycles(found, "-O2, per tensor"),
         "## What decoding costs on the Cortex-M4\n\nInstructions a MAC, by the fastest kernel. A weight: what "
         "the pointwise layer takes beside what its\npixels cost, over its weights, from 128 and 64 pixels that "
         "share one decoding.\n",
         costs(found),
         "## Commands of rows\n",
         commands(found),
+        "## Posits beside fixed point of the same width\n\nPoints of accuracy gained (AD: percent of the "
+        "error), mean of O, T and N.\n",
+        gains(found),
         "## What the figures say\n",
         answers(found, names),
     ]
@@ -81,25 +87,24 @@ def accuracy(found: Found, names: Sequence[str]) -> str:
     columns = ["weights"]
     for n in NETWORKS:
         columns += [f"{n.upper()} O", "T", "N", "bytes"]
-    settings = ("channel optimized", "tensor optimized", "channel nearest")
     lines = []
     for text in names:
         cells = [f"`{text}`"]
         for n in NETWORKS:
-            cells += [found.score(n, text, s) for s in settings]
-            cells.append(found.count("bytes", "score", n, text, settings[0]))
+            cells += [found.score(n, text, s) for s in SETTINGS]
+            cells.append(found.count("bytes", "score", n, text, SETTINGS[0]))
         lines.append(cells)
     return table(columns, lines)
 
 
-def cycles(found: Found) -> str:
+def cycles(found: Found, setting: str) -> str:
     keys = [k.split(" | ") for k in found.rows]
-    names = dict.fromkeys(k[2] for k in keys if k[0] == "cycles")
+    names = dict.fromkeys(k[2] for k in keys if k[0] == "cycles" and k[3] == setting)
     lines = []
     for text in names:
         cells = [f"`{text}`"]
         for n in NETWORKS:
-            key = ("cycles", n, text, "-O2")
+            key = ("cycles", n, text, setting)
             wrong = found.get("differ", *key)
             cells += [found.count("cycles", *key) + (f" ({wrong:.0f} differ)" if wrong else "")]
             cells += [found.count("flash", *key), found.count("constants", *key)]
@@ -155,6 +160,35 @@ def commands(found: Found) -> str:
     return table(columns, lines)
 
 
+def gains(found: Found) -> str:
+    """For each width and es; a dash where a row is missing."""
+    columns = ["bits", *(f"{n.upper()}, es = {es}" for n in NETWORKS for es in (0, 1, 2))]
+    lines = []
+    for bits in (8, 7, 6, 5, 4):
+        cells = [str(bits)]
+        for n in NETWORKS:
+            for es in (0, 1, 2):
+                each = [gain(found, n, bits, es, s) for s in SETTINGS]
+                known = [g for g in each if g is not None]
+                whole = len(known) == len(each)
+                cells.append(f"{round(sum(known) / len(known), 2) + 0.0:+.2f}" if whole else "-")
+        lines.append(cells)
+    return table(columns, lines)
+
+
+def gain(found: Found, network: str, bits: int, es: int, setting: str) -> float | None:
+    """What a posit has over fixed point: points, or percent of the error."""
+    texts = (f"posit<{bits},{es}>", fixed_point(bits))
+    posit, fixed = (found.get("score", "score", network, t, setting) for t in texts)
+    if posit is None or fixed is None:
+        return None
+    return 100 * (fixed - posit) / fixed if network == "ad" else posit - fixed
+
+
+def fixed_point(bits: int) -> str:
+    return "fixed<8,0>" if bits == 8 else f"i{bits}"
+
+
 def answers(found: Found, names: Sequence[str]) -> str:
     """Sentences that follow from the rows."""
     lines = [x for n in NETWORKS if (x := _speed(found, n))]
@@ -175,10 +209,10 @@ def _speed(found: Found, network: str) -> str:
 
 def _versus(found: Found, network: str, bits: int, names: Sequence[str]) -> list[str]:
     """Posits of a width beside fixed point of that width."""
-    fixed = "fixed<8,0>" if bits == 8 else f"i{bits}"
+    fixed = fixed_point(bits)
     posits = [f"posit<{bits},{es}>" for es in (0, 1, 2)]
     lines = []
-    for setting in ("channel optimized", "tensor optimized", "channel nearest"):
+    for setting in SETTINGS:
         values = {t: found.get("score", "score", network, t, setting) for t in (fixed, *posits)}
         known = {t: v for t, v in values.items() if v is not None}
         if len(known) < len(values) or any(t not in names for t in known):

@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 from format_costs import COSTS, cost
-from format_tables import document
+from format_tables import INT8, document
 from networks import Network, networks
 from quantization import Case, cases
 
 from tinycc_nn.data import DataSpec
 from tinycc_nn.driver import compile_model
 from tinycc_nn.ir.graph import Graph
+from tinycc_nn.levels import default_pipeline
 from tinycc_nn.models import Model
 from tinycc_nn.pipeline import Context
 from tinycc_nn.pipeline_text import parse_pipeline
@@ -44,9 +45,10 @@ FORMATS = (*INTEGERS, *POSITS, *SHARED, *OTHERS)
 MIXED = ("auto:6", "auto:5", "auto:4", "auto:3")
 SETTINGS = ("channel optimized", "tensor optimized", "channel nearest")
 MEASURED = (
-    "float32", "int8", *INTEGERS, "posit<8,0>", "posit<6,0>", "posit<5,0>", "posit<5,1>",
+    "float32", "int8", *INTEGERS, "posit<8,0>", "posit<7,0>", "posit<6,0>", "posit<5,0>", "posit<5,1>",
     "posit<4,0>", "book<64>", "book<16>", "ternary", "binary", "hashed<1024>", "auto:5", "auto:4",
 )  # fmt: skip
+PER_TENSOR = ("int8", *INTEGERS, *(f"posit<{n},0>" for n in (8, 7, 6, 5, 4)), "ternary", "binary")
 WIDE = "int8, int16 activations"
 FINE = "weight_bits=12, weights=per-channel"
 
@@ -126,7 +128,16 @@ def weight_bytes(g: Graph) -> int:
     return sum(v.type.nbytes for v in types) + extra
 
 
-def measured(network: Network, text: str) -> dict[str, float]:
+def per_tensor(text: str) -> str:
+    """The default pipeline of -O2 with one scale for each tensor."""
+    if text == INT8:
+        options = "weights=per-tensor"
+        return default_pipeline("O2", INT8).replace("quantize,", f"quantize{{{options}}},")
+    coded = default_pipeline("O2", INT8, text)
+    return coded.replace("quantize-weights{", "quantize-weights{granularity=tensor, ")
+
+
+def measured(network: Network, text: str, pipeline: str | None = None) -> dict[str, float]:
     """Flash and cycles on the Cortex-M4 at -O2, and what differs from the interpreter."""
     real = text == "float32"
     request = Request(
@@ -134,7 +145,8 @@ def measured(network: Network, text: str) -> dict[str, float]:
         network.name,
         Target.for_cpu("cortex-m4"),
         dtype="float32" if real else None,
-        weights=None if text in ("float32", "int8") else text,
+        weights=None if pipeline or text in ("float32", INT8) else text,
+        pipeline=pipeline,
         calib=DataSpec.parse(network.calib) if network.calib and not real else None,
         compared=2,
     )
@@ -163,6 +175,12 @@ def tasks(bench: Bench) -> Iterator[Task]:
     for text in MEASURED:
         for name, n in found.items():
             yield Task("cycles", name, text, "-O2", lambda n=n, t=text: measured(n, t))  # type: ignore[misc]
+    for text in PER_TENSOR:
+        for name, n in found.items():
+            yield Task(
+                "cycles", name, text, "-O2, per tensor",
+                lambda n=n, t=text: measured(n, t, per_tensor(t)),  # type: ignore[misc]
+            )  # fmt: skip
 
 
 def scores(

@@ -46,7 +46,10 @@ SPARSE = (
 )
 STRUCTURE = {
     "KWS": ("low-rank{macs=0.8}", "low-rank{macs=0.7}", "low-rank{macs=0.7, calibrate=false}"),
-    "IC": ("separate-conv{terms=2}", "separate-conv{terms=3}", "separate-conv{terms=4}"),
+    "IC": (
+        *(f"separate-conv{{terms={n}}}" for n in (2, 3, 4)),
+        *(f"separate-conv{{macs={part}}}" for part in (0.6, 0.45)),
+    ),
 }
 COLUMNS = ("passes", "MACs, %", "weights, %", "float, %", "int8, %", "seconds")
 

@@ -67,6 +67,13 @@ def test_what_is_said_of_posits(bench: ModuleType) -> None:
         for text, c in {"float32": 400, "int8": 100}.items()
     }  # fmt: skip
     text = document(rows, 10)
+    assert "| 5 | - |" in text  # not all settings are measured
+    for setting in ("channel optimized", "tensor optimized"):
+        rows |= {
+            f"score | ic | i5 | {setting}": {"score": 80.0, "bytes": 10},
+            f"score | ic | posit<5,1> | {setting}": {"score": 80.5, "bytes": 10},
+        }
+    assert "| 5 | - | - | - | - | +1.17 | - | - | - | - |" in document(rows, 10)
     assert (
         "IC, 5 bits, channel nearest: best posit es = 1 (88.50), fixed point 86.00: posits better"
         in text

@@ -167,6 +167,12 @@ def test_the_estimate_is_scaled_by_the_nearest_layer() -> None:
     assert cost(database, kernel(cycles=100), layer=farther).basis == "tuned"
 
 
+def test_where_values_matter_code_is_as_large_as_estimated() -> None:
+    database = Database([record(cycles=1500, estimate=500)])
+    few = replace(kernel(cycles=100), facts=("nonzero=5",))
+    assert cost(database, few) == Cost(300, 20, "near")
+
+
 def test_another_kernel_of_the_family_corrects_where_no_layer_is_nearer() -> None:
     far = key(chain(16, 64, size=24)).text
     database = Database([record("b", 2000, 500), record("a", 500, 500, layer=far)])
