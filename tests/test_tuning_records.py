@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.small_networks import chain
@@ -113,6 +113,7 @@ RECORDS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(RECORDS, unique_by=lambda r: (r.setting, r.layer, r.kernel)))
 def test_lines_of_records_are_read_back(records: list[Record]) -> None:
     lines = to_lines(records)
