@@ -125,13 +125,13 @@ def accuracy(e: Evaluation) -> float:
 
 def orders(bench: Bench, found: Outcome, most: int | None = None) -> str:
     """How often each order of the passes is on the front, and the front's pipelines permuted; of
-    no more than the `most` accurate ones."""
+    no more than the `most` accurate ones, and of none with more than three of these passes."""
     genomes = [parse_pipeline(g) if (g := found.genome(e)) != "(none)" else () for e in found.front]
     counted = Counter(" -> ".join(_ordered(g)) or "none of them" for g in genomes)
     counts = Table(("order", "networks on the front"))
     for order, n in counted.most_common():
         counts.add(order, str(n))
-    mixed = [g for g in genomes if len(set(_ordered(g))) > 1 and len(_ordered(g)) <= 4][:most]
+    mixed = [g for g in genomes if len(set(_ordered(g))) > 1 and len(_ordered(g)) <= 3][:most]
     groups = {print_pipeline(g): [print_pipeline(p) for p in _permuted(g)] for g in mixed}
     every = list(dict.fromkeys(itertools.chain.from_iterable(groups.values())))
     made = bench.evaluate(every, "measured")
@@ -154,7 +154,7 @@ def orders(bench: Bench, found: Outcome, most: int | None = None) -> str:
                 f"{m.flash_bytes:,}",
             )
     names = ", ".join(dict.fromkeys(ORDERED.values()))
-    which = f" (of the {most} most accurate that have two of them)" if most else ""
+    which = f" (of the {most} most accurate that have two or three of them)" if most else ""
     return (
         f"### Order of {names}\n\n{markdown(counts)}\n"
         f"The same pipelines with these passes in every order{which}, measured:\n\n"

@@ -21,7 +21,7 @@ POPULATION = 16
 LONGEST = 6 * 3600.0
 """Seconds that an evaluation, which may train, may take."""
 
-PERMUTED = 6
+PERMUTED = 4
 """Pipelines of the front whose order is permuted: each permutation trains anew."""
 
 
