@@ -62,6 +62,7 @@ def problem(folder: Path, samples: int) -> Problem:
         calib=f"{data}:train_x[:250]",
         train=f"{data}:train_x[:{samples}],train_y[:{samples}]",
         evaluation=f"{data}:val_x,val_y",
+        level="O3",
     )
 
 
@@ -99,7 +100,7 @@ def ic(bench: Bench, evaluations: int, starts: Path) -> str:
             hand.add(*row(genome, e))
     s = found.search
     return (
-        f"## Image classification, Cortex-M4, with training\n\n"
+        f"## Image classification, Cortex-M4, -O3, with training\n\n"
         f"{found.evaluated} pipelines, {found.failed} of them not possible, in {s.seconds:,.0f} s "
         f"(2 workers, one thread each, other jobs on the machine), seed {s.settings.seed}, "
         f"population {POPULATION}, {len(own)} hand-made pipelines of benchmarks/pipelines and "
