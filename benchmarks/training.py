@@ -45,6 +45,7 @@ class Row:
     pipeline: str
     says: str
     goal: float | None = None
+    level: str = "O2"
 
     @property
     def network(self) -> str:
@@ -90,6 +91,11 @@ ORDERS = (
     Row("order-dpq", "distil, prune, quantize"),
     Row("order-dqp", "distil, quantize, prune"),
 )
+FAST = (
+    Row("ic-fast-6m", "at most 6 M cycles, -O3", 86.25, "O3"),
+    Row("ic-fast-3m5", "at most 3.5 M cycles, -O3", 84.25, "O3"),
+    Row("ic-flash-40k", "at most 40 KB of flash, -Os", None, "Os"),
+)
 STUDENTS = (
     Row(
         "student-from-teacher",
@@ -100,6 +106,7 @@ STUDENTS = (
 )
 TABLES = {
     "Image classification, against what was asked for": GOALS,
+    "Image classification, the strongest points by hand": FAST,
     "A student for a third of the cycles": STUDENTS,
     "Keyword spotting from unlabelled samples": KWS,
     "What distillation is worth: one epoch at 4 bits, three at 60 % pruning": WORTH,
@@ -126,6 +133,7 @@ def request(row: Row, folder: Path, scratch: Path) -> Request:
         Model.read(str(folder / "models" / f"{model}.onnx")),
         row.network,
         Target.for_cpu("cortex-m4"),
+        level=row.level,
         calib=DataSpec.parse(calib),
         eval=DataSpec.parse(evaluation),
         train=train if any(name in row.text for name in TRAINING) else None,
