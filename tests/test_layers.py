@@ -17,7 +17,7 @@ MAX_LINES = 400
 # From the bottom up; a module may import those of its own line and of the lines above it.
 LAYERS = [
     {"diagnostics"},
-    {"cachedir", "options", "outputs", "workers"},
+    {"blas", "cachedir", "options", "outputs", "workers"},
     {"ir", "numeric"},
     {"data", "reader"},
     {"ops"},

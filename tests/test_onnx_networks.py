@@ -56,13 +56,19 @@ def test_text_direction() -> None:
 
 
 @pytest.mark.parametrize("name", ["shufflenet", "squeezenet"])
-def test_networks_that_make_their_weights_by_operators(name: str) -> None:
+def test_networks_that_make_their_weights_by_operators(name: str, tmp_path: Path) -> None:
     folder = package_folder("onnx.backend.test") / "data" / "light"
     path = folder / f"light_{name}.onnx"
     if not path.exists():
         pytest.skip("this onnx comes without its light networks")
-    g = read_model(path)
-    assert largest_error(g, path) < 1e-4
+    # Up to the softmax: made-up weights give it numbers around 1e10, of which it shows the rounding.
+    model = onnx.load(path)
+    last = model.graph.node.pop()
+    assert last.op_type == "Softmax"
+    model.graph.output[0].CopyFrom(onnx.ValueInfoProto(name=last.input[0]))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    onnx.save(model, cut := tmp_path / "cut.onnx")
+    assert largest_error(read_model(cut), cut) < 1e-4
 
 
 @pytest.mark.data

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+from threadpoolctl import threadpool_info
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinycc_nn.blas import one_blas_thread
 from tinycc_nn.diagnostics import Span, TinyccError
 from tinycc_nn.ir import F32, Graph, TensorType, print_graph
 from tinycc_nn.ops import emit
@@ -188,3 +190,13 @@ def test_what_is_known_of_options() -> None:
 @given(st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False)))
 def test_scalars_round_trip(value: bool | int | float) -> None:
     assert convert(show(value), type(value)) == value
+
+
+def test_linear_algebra_has_one_thread_inside_a_pass() -> None:
+    def threads() -> set[int]:
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+    before = threads()
+    with one_blas_thread():
+        assert threads() == {1}
+    assert threads() == before

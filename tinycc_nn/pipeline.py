@@ -15,9 +15,11 @@ import pkgutil
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tinycc_nn.blas import one_blas_thread
 from tinycc_nn.cachedir import CacheDir
 from tinycc_nn.cost import Costs
 from tinycc_nn.diagnostics import TinyccError, Where, nearest
@@ -129,7 +131,9 @@ class Pass(ABC):
         if self.needs_costs:
             context.costs_for(self.name())
         out = graph.clone()
-        self.apply(out, context)
+        # torch has a number of threads of its own, which the options of these passes give.
+        with nullcontext() if self.needs_torch else one_blas_thread():
+            self.apply(out, context)
         out.settle_names([v.name for v in graph.outputs])
         verify(out)
         return out

@@ -1,0 +1,15 @@
+"""One thread for linear algebra: how sums are rounded must not depend on a machine's cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from threadpoolctl import ThreadpoolController
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Libraries of BLAS that are loaded by now compute with one thread inside."""
+    with ThreadpoolController().limit(limits=1, user_api="blas"):
+        yield
