@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
-from threadpoolctl import threadpool_info
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 from tinycc_nn.blas import one_blas_thread
 from tinycc_nn.diagnostics import Span, TinyccError
