@@ -12,11 +12,11 @@ more than their exits. Zeros: see skipping.py. Writes results/dynamic.md.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import skipping
+from format_tables import table
 from rich.console import Console
 
 from tinycc_nn.accuracy import stored_inputs
@@ -63,12 +63,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with models/ and data/")
     given = parser.parse_args()
     console = Console(width=150)
-    exits = [list(COLUMNS), *(row(given.data, made_by) for made_by in PASSES)]
+    exits = [row(given.data, made_by) for made_by in PASSES]
     text = f"# Early exits\n\n{_about(__doc__)}\n`python benchmarks/dynamic.py --data DIR`\n\n"
-    text += _table(exits) + f"\n# Zeros that are skipped\n\n{_about(skipping.__doc__)}"
+    text += table(COLUMNS, exits) + f"\n# Zeros that are skipped\n\n{_about(skipping.__doc__)}"
     console.print(text, highlight=False, markup=False)
-    for title, rows in skipping.sections(given.data):
-        section = f"\n## {title}\n\n{_table(rows)}"
+    for title, (head, *rows) in skipping.sections(given.data):
+        section = f"\n## {title}\n\n{table(head, rows)}"
         console.print(section, highlight=False, markup=False)
         text += section
     RESULTS.write_text(text, encoding="utf-8")
@@ -77,12 +77,6 @@ def main() -> None:
 def _about(doc: str | None) -> str:
     """A docstring without its first line."""
     return (doc or "").partition("\n\n")[2]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Markdown; the first row is the head."""
-    head, *body = [f"| {' | '.join(r)} |\n" for r in rows]
-    return head + "|---" * len(rows[0]) + "|\n" + "".join(body)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from format_costs import COSTS, cost
-from format_tables import INT8, document
+from format_tables import INT8, SETTINGS, document
 from networks import Network, networks
 from quantization import Case, cases
 
@@ -43,7 +43,6 @@ SHARED = ("book<128>", "book<64>", "book<32>", "book<16>", "book<8>", "book<4>")
 OTHERS = ("ternary", "binary", "hashed<1024>", "hashed<4096>")
 FORMATS = (*INTEGERS, *POSITS, *SHARED, *OTHERS)
 MIXED = ("auto:6", "auto:5", "auto:4", "auto:3")
-SETTINGS = ("channel optimized", "tensor optimized", "channel nearest")
 MEASURED = (
     "float32", "int8", *INTEGERS, "posit<8,0>", "posit<7,0>", "posit<6,0>", "posit<5,0>", "posit<5,1>",
     "posit<4,0>", "book<64>", "book<16>", "ternary", "binary", "hashed<1024>", "auto:5", "auto:4",

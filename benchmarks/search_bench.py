@@ -123,7 +123,7 @@ def accuracy(e: Evaluation) -> float:
     return known or 0.0
 
 
-def orders(bench: Bench, found: Outcome, most: int | None = None) -> str:
+def orders(bench: Bench, found: Outcome, most: int) -> str:
     """How often each order of the passes is on the front, and the front's pipelines permuted; of
     no more than the `most` accurate ones, and of none with more than three of these passes."""
     genomes = [parse_pipeline(g) if (g := found.genome(e)) != "(none)" else () for e in found.front]
@@ -154,11 +154,10 @@ def orders(bench: Bench, found: Outcome, most: int | None = None) -> str:
                 f"{m.flash_bytes:,}",
             )
     names = ", ".join(dict.fromkeys(ORDERED.values()))
-    which = f" (of the {most} most accurate that have two or three of them)" if most else ""
     return (
         f"### Order of {names}\n\n{markdown(counts)}\n"
-        f"The same pipelines with these passes in every order{which}, measured:\n\n"
-        f"{markdown(table)}\n"
+        f"The same pipelines with these passes in every order (of the {most} most "
+        f"accurate that have two or three of them), measured:\n\n{markdown(table)}\n"
     )
 
 

@@ -12,7 +12,7 @@ least 25 % zeros.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ from tinycc_nn.passes.skip_zeros import SkipZeros, zero_rates
 from tinycc_nn.passmanager import run_pipeline
 from tinycc_nn.pipeline import Context
 from tinycc_nn.pipeline_text import parse_pipeline
+from tinycc_nn.pruning.samples import evenly
 from tinycc_nn.target import Target
 
 RATES = (0, 25, 40, 50, 60, 75, 100)
@@ -133,7 +134,7 @@ def layers_of(network: Network) -> Iterator[Row]:
         skipping = network.after(str(every), costs)
         ops = [op for op in skipping.ops if "skip" in op.attrs]
         rates = zero_rates(skipping, ops, network.evaluation)
-        few = _some(network.evaluation)
+        few = evenly(network.evaluation, SAMPLES)
         both = costs.on_samples(network.graph, few), costs.on_samples(skipping, few)
         for op, rate in rates.items():
             layer = op.result.name
@@ -141,12 +142,6 @@ def layers_of(network: Network) -> Iterator[Row]:
             mark = "*" if layer in marked else ""
             short = core.removeprefix("cortex-")
             yield [network.name, short, layer, f"{rate:.0%}".replace("%", " %"), *figures, mark]
-
-
-def _some(inputs: Mapping[str, Array]) -> dict[str, Array]:
-    n = len(next(iter(inputs.values())))
-    which = np.linspace(0, n - 1, SAMPLES).astype(np.int64)
-    return {name: a[which] for name, a in inputs.items()}
 
 
 def whole(network: Network) -> Iterator[Row]:
@@ -157,7 +152,9 @@ def whole(network: Network) -> Iterator[Row]:
             graph = network.after(text, costs) if text else network.graph
             options = BackendOptions("net")
             source = load_backend("tvm").compile(graph, target, options).source
-            m = measure(source, graph, target, _some(network.evaluation), compared=SAMPLES)
+            m = measure(
+                source, graph, target, evenly(network.evaluation, SAMPLES), compared=SAMPLES
+            )
             assert m.profile is not None
             mean = m.dynamic.cycles_mean if m.dynamic else m.profile.cycles
             figures = f"{mean:,.0f}", f"{m.profile.cycles:,}", f"{m.program.flash_bytes:,}"

@@ -14,7 +14,7 @@ from tinycc_nn.pruning.forms import Form, reshape_layer
 from tinycc_nn.pruning.layers import real
 from tinycc_nn.pruning.program import Item
 from tinycc_nn.pruning.reconstruct import targets, walk
-from tinycc_nn.pruning.samples import rows_of, sample_count
+from tinycc_nn.pruning.samples import evenly, rows_of
 from tinycc_nn.reference import run
 
 SAMPLES = 128
@@ -90,9 +90,7 @@ class OutputError:
 
     @staticmethod
     def of(graph: Graph, inputs: Mapping[str, Array]) -> OutputError:
-        n = sample_count(inputs)
-        some = np.unique(np.linspace(0, n - 1, min(n, SAMPLES)).astype(np.int64))
-        few = {name: a[some] for name, a in inputs.items()}
+        few = evenly(inputs, SAMPLES)
         return OutputError(few, tuple(_outputs(graph, few)))
 
     def __call__(self, graph: Graph) -> float:

@@ -48,6 +48,18 @@ def surroundings(context: Context, who: str) -> Surroundings:
     )
 
 
+def freedom_of(who: Settings, steps: str = "calibrated", ranges: str = "calibrated") -> Freedom:
+    """What training may change: the scales that are "learned", and what all settings say."""
+    from tinycc_nn.training.network import Freedom
+
+    return Freedom(
+        steps=steps == "learned",
+        ranges=ranges == "learned",
+        keep_zeros=who.keep_zeros,
+        precision=who.precision,
+    )
+
+
 def learn_labels(graph: Graph, context: Context, who: TrainingPass, freedom: Freedom) -> None:
     """Train a graph in place on labels, with the options of `who`; TinyccError without labels."""
     from tinycc_nn.training.losses import Head, LabelLoss

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tinycc_nn.diagnostics import TinyccError, nearest
 from tinycc_nn.ir.graph import Graph
-from tinycc_nn.passes._training import TrainingPass, check_mix, surroundings
+from tinycc_nn.passes._training import TrainingPass, check_mix, freedom_of, surroundings
 from tinycc_nn.pipeline import Context, option
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ class Distill(TrainingPass):
 
     def apply(self, graph: Graph, context: Context) -> None:
         from tinycc_nn.training.losses import Head, LabelLoss
-        from tinycc_nn.training.network import Freedom
         from tinycc_nn.training.run import train_graph
 
         around = surroundings(context, self.name())
@@ -65,12 +64,7 @@ class Distill(TrainingPass):
         if self.labels:
             check_mix(self, self.name())
             LabelLoss(Head.of(graph)).check(graph, around.data, self.name())
-        freedom = Freedom(
-            steps=self.steps == "learned",
-            ranges=self.ranges == "learned",
-            keep_zeros=self.keep_zeros,
-            precision=self.precision,
-        )
+        freedom = freedom_of(self, self.steps, self.ranges)
         train_graph(
             graph, str(self), self, freedom, lambda d: self._objective(graph, teacher, d), around
         )

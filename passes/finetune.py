@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph
-from tinycc_nn.passes._training import TrainingPass, has_int8_layers, learn_labels
+from tinycc_nn.passes._training import TrainingPass, freedom_of, has_int8_layers, learn_labels
 from tinycc_nn.pipeline import Context
 
 
@@ -26,10 +26,7 @@ class Finetune(TrainingPass):
     needs_training: ClassVar[bool] = True
 
     def apply(self, graph: Graph, context: Context) -> None:
-        from tinycc_nn.training.network import Freedom
-
         if has_int8_layers(graph):
             hint = "finetune goes in front of quantize; qat trains int8 layers"
             raise TinyccError("finetune: the network is quantized", hint=hint)
-        freedom = Freedom(keep_zeros=self.keep_zeros, precision=self.precision)
-        learn_labels(graph, context, self, freedom)
+        learn_labels(graph, context, self, freedom_of(self))

@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph
-from tinycc_nn.passes._training import TrainingPass, has_int8_layers, learn_labels
+from tinycc_nn.passes._training import TrainingPass, freedom_of, has_int8_layers, learn_labels
 from tinycc_nn.pipeline import Context, option
 
 
@@ -37,15 +37,8 @@ class Qat(TrainingPass):
     )
 
     def apply(self, graph: Graph, context: Context) -> None:
-        from tinycc_nn.training.network import Freedom
-
         if not has_int8_layers(graph):
             hint = "put it after quantize, or after quantize-weights"
             raise TinyccError("qat: there is no int8 layer to train", hint=hint)
-        freedom = Freedom(
-            steps=self.steps == "learned",
-            ranges=self.ranges == "learned",
-            keep_zeros=self.keep_zeros,
-            precision=self.precision,
-        )
+        freedom = freedom_of(self, self.steps, self.ranges)
         learn_labels(graph, context, self, freedom)

@@ -24,6 +24,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from tinycc_nn.cost import Costs
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph, Op
 from tinycc_nn.ir.types import I8, Array
@@ -31,7 +32,7 @@ from tinycc_nn.ops import ints, number
 from tinycc_nn.pipeline import Context, Pass, option
 from tinycc_nn.pruning.layers import is_layer, named
 from tinycc_nn.pruning.reconstruct import walk
-from tinycc_nn.pruning.samples import calibration, sample_count
+from tinycc_nn.pruning.samples import calibration, evenly
 
 SAMPLES = 8
 """Calibration samples, evenly spaced, on which cycles are measured."""
@@ -63,19 +64,12 @@ class SkipZeros(Pass):
         inputs = calibration(graph, context.calibration, self.name(), "leave the pass out")
         rates = zero_rates(graph, layers, inputs)
         tried = [op for op in layers if rates[op] >= self.min_zeros]
+        both: dict[Op, tuple[float, float]] = {}
         if self.always:
             _mark(tried, rates)
-            context.watcher.note(_table(rates, {}))
-            return
-        costs = context.costs_for(self.name())
-        if not tried:
-            context.watcher.note(_table(rates, {}))
-            return
-        few = _some(inputs)
-        dense = costs.on_samples(graph, few)
-        _mark(tried, rates)
-        skipping = costs.on_samples(graph, few)
-        both = {op: (dense[op.result.name], skipping[op.result.name]) for op in tried}
+        else:
+            costs = context.costs_for(self.name())
+            both = _mark_measured(graph, tried, rates, evenly(inputs, SAMPLES), costs)
         for op, cycles in both.items():
             if not self._gains(*cycles):
                 del op.attrs["skip"]
@@ -132,15 +126,25 @@ def zero_rates(graph: Graph, layers: Sequence[Op], inputs: Mapping[str, Array]) 
     return rates
 
 
-def _some(inputs: Mapping[str, Array]) -> dict[str, Array]:
-    n = sample_count(inputs)
-    which = np.unique(np.linspace(0, n - 1, min(n, SAMPLES)).astype(np.int64))
-    return {name: a[which] for name, a in inputs.items()}
-
-
 def _mark(layers: Sequence[Op], rates: Mapping[Op, float]) -> None:
     for op in layers:
         op.attrs["skip"] = max(1, round(100 * rates[op]))
+
+
+def _mark_measured(
+    graph: Graph,
+    layers: Sequence[Op],
+    rates: Mapping[Op, float],
+    inputs: Mapping[str, Array],
+    costs: Costs,
+) -> dict[Op, tuple[float, float]]:
+    """Mark the layers; their cycles before and after."""
+    if not layers:
+        return {}
+    dense = costs.on_samples(graph, inputs)
+    _mark(layers, rates)
+    skipping = costs.on_samples(graph, inputs)
+    return {op: (dense[op.result.name], skipping[op.result.name]) for op in layers}
 
 
 def _table(rates: Mapping[Op, float], cycles: Mapping[Op, tuple[float, float]]) -> str:

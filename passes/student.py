@@ -104,7 +104,7 @@ def start_anew(graph: Graph, inputs: dict[str, Array], seed: int) -> None:
         if not is_layer(op):
             return
         w = random.standard_normal(weights_of(op).shape)
-        y = np.concatenate(products(rows_of(op, x, pick(op, samples)), w), axis=-1)
+        y = products(rows_of(op, x, pick(op, samples)), w)
         set_layer(graph, op, w / (y.std() + 1e-12), np.zeros(op.type.shape[-1]))
 
     walk(graph, inputs, see)

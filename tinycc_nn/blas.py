@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from threadpoolctl import ThreadpoolController
-
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Libraries of BLAS that are loaded by now compute with one thread inside."""
+    from threadpoolctl import ThreadpoolController  # late: not every command runs passes
+
     with ThreadpoolController().limit(limits=1, user_api="blas"):
         yield

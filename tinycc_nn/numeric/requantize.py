@@ -54,9 +54,11 @@ def sum_multipliers(real: Array) -> tuple[Array, int]:
     return np.floor(real * 2.0**shift + 0.5).astype(np.int32), shift
 
 
-def rounding_shift(total: Array, shift: int) -> Array:
-    """(total + 2^(shift-1)) >> shift of int64[...]: division by 2^shift, half rounded up."""
-    return np.asarray((total + (np.int64(1) << np.int64(shift - 1))) >> np.int64(shift))
+def rounding_shift(total: Array, shift: int, out: Array | None = None) -> Array:
+    """(total + 2^(shift-1)) >> shift of int64[...]: division by 2^shift, half rounded up. `out` may
+    be `total`: passes over memory are what this costs."""
+    y = np.add(total, np.int64(1) << np.int64(shift - 1), out=out)
+    return np.asarray(np.right_shift(y, np.int64(shift), out=out))
 
 
 def requantize(
@@ -65,9 +67,7 @@ def requantize(
     """int64[..., n] accumulators, below 2^32 in magnitude, to int8 (or int16) in [lo, hi], with
     int32[n] or int32[1] multipliers."""
     y = np.asarray(acc.astype(np.int64, copy=False) * m.astype(np.int64))
-    # In place: the passes over memory are what this costs.
-    y += np.int64(1) << np.int64(shift - 1)
-    y >>= np.int64(shift)
+    y = rounding_shift(y, shift, out=y)
     y += zero
     return np.asarray(np.clip(y, lo, hi, out=y).astype(dtype))
 

@@ -48,7 +48,13 @@ def calibration(
     fitting = max(1, ACTIVATION_BYTES // max(1, each))
     if n <= fitting:
         return inputs
-    some = np.linspace(0, n - 1, fitting).astype(np.int64)
+    return evenly(inputs, fitting)
+
+
+def evenly(inputs: Mapping[str, Array], most: int) -> dict[str, Array]:
+    """At most so many of the samples, evenly spaced."""
+    n = sample_count(inputs)
+    some = np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
     return {name: a[some] for name, a in inputs.items()}
 
 
