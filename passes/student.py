@@ -22,6 +22,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from tinycc_nn.blas import one_blas_thread
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import Array
@@ -95,6 +96,7 @@ def work_of(v: Value) -> int:
     return sum(opdef(op.name).macs(op) for op in needed(v))
 
 
+@one_blas_thread()
 def start_anew(graph: Graph, inputs: dict[str, Array], seed: int) -> None:
     """Random weights, in place: each layer's results have a deviation of 1 on the inputs."""
     random = np.random.default_rng(seed)
