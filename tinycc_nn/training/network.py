@@ -15,9 +15,11 @@ from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import F32, I8, Array, Blob, Quant
 from tinycc_nn.numeric.requantize import multipliers
 from tinycc_nn.ops import number, opdef
+from tinycc_nn.pruning.layers import set_bias
 from tinycc_nn.quantization.weights import BIAS_LIMIT, MULTIPLIER_BITS, quantize_bias
 from tinycc_nn.training.float_ops import FLOAT, MOVES, PRODUCTS, clamp
 from tinycc_nn.training.int8_ops import INT8, dequantize, int32_room, quantize, requantize
+from tinycc_nn.training.normalize import MOMENTUM, Normalization
 from tinycc_nn.training.past import before_rounding
 from tinycc_nn.training.scales import Scales
 from tinycc_nn.training.straight_through import replaced, rounded
@@ -32,8 +34,6 @@ from tinycc_nn.training.weights import (
 )
 
 LEAST_MULTIPLIER = 2.0 ** (MULTIPLIER_BITS - 32)
-MOMENTUM = 0.1
-"""Of the running mean and variance of batch_norm."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Network:
         self._weights: dict[Value, FloatParameter | CodedWeight] = {}
         self._biases: dict[Op, _Bias] = {}
         self._norms: dict[Op, tuple[list[FloatParameter], list[Tensor]]] = {}
+        self._normal: dict[Op, Normalization | None] = {}
         for op in graph.ops:
             if op.name in PRODUCTS:
                 self._add_layer(op, stages)
@@ -120,6 +121,22 @@ class Network:
         ]
         self._norms[op] = learned, running
 
+    def normalize(self, samples: Mapping[str, Array]) -> None:
+        """From now on the sums of float convolutions go through a batch_norm, which `write` folds
+        into their weights. It starts from the statistics on samples as stored, and changes nothing
+        at first. TinyccError if there is no such convolution."""
+        for op in self.graph.ops:
+            alone = op.name == "conv2d" and len(op.operands[1].uses) == 1
+            if alone and isinstance(self._weights[op.operands[1]], FloatParameter):
+                self._normal[op] = None
+        if not self._normal:
+            hint = "leave normalize out, or train in front of quantize"
+            raise TinyccError("normalize: the network has no convolution on floats", hint=hint)
+        with torch.no_grad():
+            self.forward(self.feed(samples), self.graph.outputs)
+        for op in self._normal:
+            self._biases.pop(op, None)
+
     def _stored(self, v: Value, stored: Array) -> Tensor:
         """Numbers as they are computed with."""
         t = to_tensor(stored).float().to(self.device)
@@ -133,7 +150,8 @@ class Network:
         """Latent weights, biases and parameters of batch_norm."""
         found = [w.latent for w in self._weights.values()]
         found += [b.latent for b in self._biases.values()]
-        return found + [p.latent for learned, _ in self._norms.values() for p in learned]
+        found += [p.latent for learned, _ in self._norms.values() for p in learned]
+        return found + [t for n in self._normalizations() for t in n.parameters()]
 
     def logarithms(self) -> list[Tensor]:
         """Logarithms of scales, of weights and activations, that are learned."""
@@ -142,7 +160,11 @@ class Network:
 
     def buffers(self) -> list[Tensor]:
         """What forward passes change: running means and variances."""
-        return [t for _, running in self._norms.values() for t in running]
+        found = [t for _, running in self._norms.values() for t in running]
+        return found + [t for n in self._normalizations() for t in n.buffers()]
+
+    def _normalizations(self) -> list[Normalization]:
+        return [n for n in self._normal.values() if n is not None]
 
     def forward(
         self, inputs: Mapping[Value, Tensor], wanted: Sequence[Value]
@@ -195,6 +217,10 @@ class Network:
         if isinstance(weight, FloatParameter):
             b = None if bias is None else bias.now().float()
             with torch.autocast(self.device, torch.bfloat16, enabled=self._coarse):
+                if op in self._normal:
+                    return clamp(
+                        op, self._normalized(op, PRODUCTS[op.name](op, x, weight.now()), b)
+                    )
                 return clamp(op, PRODUCTS[op.name](op, x, weight.now(), b))
         sx, sy = self.scales.of(op.operands[0]), self.scales.of(op.result)
         weight.refresh(self._least(bias, sx, sy))
@@ -204,6 +230,13 @@ class Network:
         if bias is not None:
             offset = rounded(bias.now() / (sx * steps))
         return requantize(op, self.scales, acc, sx * steps / sy, offset)
+
+    def _normalized(self, op: Op, sums: Tensor, bias: Tensor | None) -> Tensor:
+        known = self._normal[op]
+        if known is None:
+            self._normal[op] = Normalization(sums, bias)
+            return sums if bias is None else sums + bias
+        return known(sums, self.training)
 
     def _sums(self, op: Op, x: Tensor, w: Tensor) -> Tensor:
         """Exact sums of products of integers, float32; their gradients may be coarse."""
@@ -245,6 +278,9 @@ class Network:
             for op, b in self._biases.items():
                 if op.type.dtype == F32:
                     _replace(self.graph, op, 2, to_array(b.now()).astype(np.float32), None)
+            for op, n in self._normal.items():
+                assert n is not None
+                self._write_folded(op, n)
             for v, w in self._weights.items():
                 self._write_weight(v, w)
             for op, (learned, running) in self._norms.items():
@@ -273,6 +309,13 @@ class Network:
             _replace(self.graph, op, 2, stored, quant)
         if int32_room(weight.integers()) + float(np.abs(stored).max()) >= 2**31:
             raise TinyccError(f"the sums of {op.result} may exceed 32 bits after training", op.loc)
+
+    def _write_folded(self, op: Op, normalization: Normalization) -> None:
+        weight = self._weights.pop(op.operands[1])
+        assert isinstance(weight, FloatParameter)
+        w, bias = normalization.folded(weight.now())
+        _replace(self.graph, op, 1, to_array(w).astype(np.float32), None)
+        set_bias(self.graph, op, to_array(bias).astype(np.float64))
 
     def _write_weight(self, v: Value, w: FloatParameter | CodedWeight) -> None:
         quant, dtype = None, v.type.dtype

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinycc_nn.accuracy import stored_inputs
 from tinycc_nn.cachedir import CacheDir
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph
@@ -23,6 +24,9 @@ from tinycc_nn.training.watch import Watcher
 
 RANGE_FACTOR = 20.0
 """Samples whose spread differs by more from what a network is known to take are refused."""
+
+NORMALIZED = 256
+"""Samples whose statistics a normalization starts from."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ def train_graph(
         network = Network(graph, freedom, around.stages, device)
         if not network.parameters():
             raise TinyccError(f"{made_by}: the network has no weights to train")
+        if settings.normalize:
+            network.normalize(stored_inputs(graph, data.some(NORMALIZED).inputs))
         aim = objective(device)
         texts = [made_by, around.data.digest()]
         key = training_key([graph, *aim.graphs], all_tensors(network), texts)

@@ -32,6 +32,9 @@ class Settings:
         0.0, "share of the samples to judge each epoch by instead of training; the best one stays"
     )
     keep_zeros: bool = option(True, "weights that were pruned to exactly zero stay zero")
+    normalize: bool = option(
+        False, "float convolutions train with a batch_norm, folded into their weights at the end"
+    )
     precision: Literal["float32", "bfloat16"] = option(
         "float32", "of sums of floats and of gradients; bfloat16 is faster where processors have it"
     )
