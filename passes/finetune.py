@@ -7,7 +7,8 @@ finetune: train the weights of a float network a little more, on labelled sample
 After prune-channels, prune-weights, low-rank and others it makes up for what they took. The
 structure stays: weights that are exactly zero stay zero, factors stay factors, a constant that two
 layers share is one parameter. Without labels a network that reconstructs its input is trained to do
-that. batch_norm computes with the statistics of each batch and averages them.
+that. batch_norm computes with the statistics of each batch and averages them; with `normalize` every
+convolution does so behind its sums until the training ends, see tinycc_nn/training/normalize.py.
 """
 
 from __future__ import annotations

@@ -239,6 +239,47 @@ def test_batch_norm_uses_its_own_statistics_unless_it_trains() -> None:
     assert run(graph, inputs)[0].shape == (6, 1, 4, 4, 3)
 
 
+def test_normalization_starts_as_the_network_and_folds_into_its_weights(digits: Path) -> None:
+    from tinycc_nn.training.network import Freedom, Network
+
+    graph, x = digits_graph(digits, "separate-conv{calibrate=false}")
+    inputs = stored_inputs(graph, {graph.inputs[0].name: x[:64]})
+    before, samples_of = run(graph, inputs)[0], {k: a[:32] for k, a in inputs.items()}
+    network = Network(graph, Freedom())
+    plain = len(network.parameters())
+    network.normalize(samples_of)
+    assert len(network.parameters()) > plain
+    convolutions = [op for op in graph.ops if op.name == "conv2d"]
+    assert any(len(op.operands) == 2 for op in convolutions), "one has no bias yet"
+
+    def judged() -> Array:
+        network.training = False
+        with torch.no_grad():
+            found = network.integers(network.feed(inputs), graph.outputs)[0]
+        network.training = True
+        return np.asarray(found.numpy())
+
+    scale = float(np.abs(before).max())
+    np.testing.assert_allclose(judged(), before, atol=1e-5 * scale)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
+    for _ in range(3):
+        found = network.forward(network.feed(samples_of), graph.outputs)[graph.outputs[0]]
+        (found - 1).square().mean().backward()
+        optimizer.step()
+    wanted = judged()
+    assert np.abs(wanted - before).max() > 0.01 * scale
+    network.write()
+    np.testing.assert_allclose(run(graph, inputs)[0], wanted, atol=1e-4 * scale)
+
+
+def test_normalization_of_a_single_position_uses_what_it_knows() -> None:
+    from tinycc_nn.training.normalize import Normalization
+
+    known = Normalization(torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([0.5, -1.0]))
+    one = known(torch.tensor([[4.0, 0.0]]), training=True)
+    np.testing.assert_allclose(one.detach().numpy(), [[4.5, -1.0]], atol=1e-5)
+
+
 @pytest.mark.parametrize("passes", ["dead-code", "quantize, quantize-interface"])
 def test_coarse_gradients_are_near_and_int8_sums_stay_exact(digits: Path, passes: str) -> None:
     from tinycc_nn.training.network import Freedom, Network

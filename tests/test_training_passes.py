@@ -93,6 +93,26 @@ def test_finetune_makes_up_for_pruning_and_keeps_the_zeros(net: Digits) -> None:
     assert curve.points[-1].loss < curve.points[0].loss
 
 
+def test_normalized_training_keeps_zeros_and_layers_with_labels_and_a_teacher(net: Digits) -> None:
+    pruned = "prune-weights{ratio=0.9, criterion=magnitude, reconstruct=false}"
+    before = net.after(pruned)
+    for trained in ("finetune", "distill"):
+        quick = QUICK.replace("lr=0.004", "lr=0.02")
+        after = net.after(f"{pruned}, {trained}{{{quick}, normalize=true}}")
+        assert net.right(after) > net.right(before) + 0.05
+        assert [op.name for op in after.ops if op.name != "const"] == [
+            op.name for op in before.ops if op.name != "const"
+        ]
+        for old, new in zip(weights(before), weights(after), strict=True):
+            assert (new[old == 0] == 0).all() and (new != old).any()
+
+
+def test_normalize_needs_floats(net: Digits) -> None:
+    with pytest.raises(TinyccError, match="normalize: the network has no convolution on fl") as e:
+        net.after("quantize, qat{epochs=1, normalize=true}")
+    assert "train in front of quantize" in str(e.value)
+
+
 @pytest.mark.parametrize("passes", ["", TERNARY])
 def test_distill_learns_in_bfloat16(net: Digits, passes: str) -> None:
     start = passes or "prune-weights{ratio=0.9, criterion=magnitude, reconstruct=false}"
