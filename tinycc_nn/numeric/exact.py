@@ -12,31 +12,23 @@ from tinycc_nn.ir.types import Array
 def matmul(a: Array, b: Array) -> Array:
     """[..., m, k] @ [..., k, n] as int64[..., m, n], exactly, for integers in arrays of any dtype.
 
-    Every partial sum is bounded by max|a| times the largest sum of |b| down a column: float32
-    holds it up to 2^24, float64 up to 2^53, whatever the order of the additions. Beyond that
-    numpy's integers take over.
+    Where `product_dtype` finds no floats that hold every sum, numpy's integers take over.
     """
-    bound = _bound(a, b)
-    if bound < 2**24:
-        return _product(a, b, np.float32)
-    if bound < 2**53:
-        return _product(a, b, np.float64)
-    return np.asarray(a.astype(np.int64) @ b.astype(np.int64))
-
-
-def fits_float32(a: Array, b: Array) -> bool:
-    """Whether float32 holds every partial sum of a[..., k] down the columns of b[k, n]."""
-    return _bound(a, b) < 2**24
-
-
-def _bound(a: Array, b: Array) -> float:
-    columns = np.abs(b.astype(np.float64)).sum(axis=-2)
-    return _largest(a) * float(columns.max(initial=0.0))
-
-
-def _product(a: Array, b: Array, dtype: type[np.floating[Any]]) -> Array:
+    dtype = product_dtype(largest(a), b)
     return np.asarray((a.astype(dtype, copy=False) @ b.astype(dtype, copy=False)).astype(np.int64))
 
 
-def _largest(x: Array) -> float:
+def product_dtype(most: float, b: Array) -> np.dtype[Any]:
+    """In which dtype a[..., m, k] @ b[k, n] is exact, for integers up to `most` in magnitude in a.
+
+    Every partial sum is bounded by `most` times the largest sum of |b| down a column: float32
+    holds it up to 2^24, float64 up to 2^53, whatever the order of the additions; int64 beyond.
+    """
+    columns = np.abs(b.astype(np.float64)).sum(axis=-2)
+    bound = most * float(columns.max(initial=0.0))
+    return np.dtype(np.float32 if bound < 2**24 else np.float64 if bound < 2**53 else np.int64)
+
+
+def largest(x: Array) -> float:
+    """The largest magnitude; 0 of nothing."""
     return max(-float(x.min()), float(x.max())) if x.size else 0.0

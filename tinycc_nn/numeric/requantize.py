@@ -62,14 +62,25 @@ def rounding_shift(total: Array, shift: int, out: Array | None = None) -> Array:
 
 
 def requantize(
-    acc: Array, m: Array, shift: int, zero: int, lo: int, hi: int, dtype: DTypeLike = np.int8
+    acc: Array,
+    m: Array,
+    shift: int,
+    zero: int,
+    lo: int,
+    hi: int,
+    dtype: DTypeLike = np.int8,
+    bias: Array | None = None,
 ) -> Array:
-    """int64[..., n] accumulators, below 2^32 in magnitude, to int8 (or int16) in [lo, hi], with
-    int32[n] or int32[1] multipliers."""
-    y = np.asarray(acc.astype(np.int64, copy=False) * m.astype(np.int64))
-    y = rounding_shift(y, shift, out=y)
-    y += zero
-    return np.asarray(np.clip(y, lo, hi, out=y).astype(dtype))
+    """int64[..., n] accumulators plus int32[n] bias, below 2^32 in magnitude, to int8 (or int16) in
+    [lo, hi], with int32[n] or int32[1] multipliers."""
+    wide, places = m.astype(np.int64), np.int64(shift)
+    # The bias and the zero point go in front of the shift, in one pass with the rounding.
+    added = (np.int64(zero) << places) + (np.int64(1) << (places - 1))
+    y = np.asarray(acc.astype(np.int64, copy=False) * wide)
+    y += added if bias is None else bias.astype(np.int64) * wide + added
+    np.right_shift(y, places, out=y)
+    np.maximum(y, lo, out=y)
+    return np.minimum(y, hi, out=y).astype(dtype)
 
 
 def quantize(x: Array, scale: Array | float, zero: int) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -96,36 +98,36 @@ def windows(op: Op, x: Array, kernel: tuple[int, int], fill: float) -> Array:
     (sh, sw), (dh, dw) = ints(op, "stride"), ints(op, "dilation")
     top, bottom, left, right = ints(op, "pad")
     if any((top, bottom, left, right)):
-        pads = ((0, 0), (top, bottom), (left, right), (0, 0))
-        x = np.pad(x, pads, constant_values=fill)
-    span = ((kernel[0] - 1) * dh + 1, (kernel[1] - 1) * dw + 1)
-    view = np.lib.stride_tricks.sliding_window_view(x, span, axis=(1, 2))
-    view = view[:, ::sh, ::sw, :, ::dh, ::dw]
-    return view.transpose(0, 1, 2, 4, 5, 3)
+        n, h, w, c = x.shape
+        padded = np.full((n, top + h + bottom, left + w + right, c), fill, x.dtype)
+        padded[:, top : top + h, left : left + w] = x
+        x = padded
+    n, h, w, c = x.shape
+    rows, columns = out_size(h, kernel[0], sh, dh, 0), out_size(w, kernel[1], sw, dw, 0)
+    across, down, along, deep = x.strides
+    strides = (across, sh * down, sw * along, dh * down, dw * along, deep)
+    shape = (n, rows, columns, *kernel, c)
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
 
 
-def accumulate(op: Op, x: Array, w: Array, fill: float, *, integer: bool) -> Array:
-    """The sums of products: [n, rows, columns, out], int64 if `integer`, else float32.
-
-    Integers come as floats too, in which products are exact and BLAS is fast.
-    """
+def accumulate(op: Op, x: Array, w: Array, fill: float) -> Array:
+    """The sums of products: [n, rows, columns, out], computed in the dtype that x and w have."""
     o, kh, kw, per_group = w.shape
     groups = int(number(op, "groups"))
     patches = windows(op, x, (kh, kw), fill)
     n, rows, columns = patches.shape[:3]
     if per_group == 1 and groups == o:
-        wide = w.dtype == np.float64 or (integer and not exact.fits_float32(x, w.reshape(o, -1).T))
-        total = np.zeros((n, rows, columns, o), np.float64 if wide else np.float32)
+        total = np.zeros((n, rows, columns, o), w.dtype)
         product = np.empty_like(total)
         for i in range(kh):
             for j in range(kw):
                 total += np.multiply(patches[:, :, :, i, j, :], w[:, i, j, 0], out=product)
-        return total.astype(np.int64) if integer else total
+        return total
     parts = []
     for g in range(groups):
         a = patches[..., g * per_group : (g + 1) * per_group].reshape(n * rows * columns, -1)
         b = w[g * (o // groups) : (g + 1) * (o // groups)].reshape(o // groups, -1).T
-        parts.append(exact.matmul(a, b) if integer else a @ b)
+        parts.append(a @ b)
     return np.concatenate(parts, axis=-1).reshape(n, rows, columns, o)
 
 
@@ -134,16 +136,26 @@ def finish_int8(op: Op, acc: Array, bias: Array | None) -> Array:
 
     float64 ones, of weights that are not whole: floor((acc + bias) * factor + 1/2) + zero, saturated.
     """
+    return finisher(op, bias)(acc)
+
+
+def finisher(op: Op, bias: Array | None) -> Callable[[Array], Array]:
+    """`finish_int8` for several arrays of accumulators: what they share is computed once."""
     x, w, y = op.operands[0].type, op.operands[1].type, op.type
     assert y.quant is not None
-    factors = x.steps() * w.steps() / y.steps()
-    if bias is not None:
-        acc = acc + bias.astype(acc.dtype)
-    if acc.dtype == np.float64:
-        real = np.floor(acc * factors + 0.5) + y.quant.zero
-        return np.asarray(np.clip(real, *int8_bounds(op)).astype(y.dtype.numpy))
-    m, shift = multipliers(factors)
-    return requantize(acc, m, shift, y.quant.zero, *int8_bounds(op), y.dtype.numpy)
+    factors, zero = x.steps() * w.steps() / y.steps(), y.quant.zero
+    least, most = int8_bounds(op)
+    if w.dtype.is_whole:
+        m, shift = multipliers(factors)
+        dtype = y.dtype.numpy
+        return lambda acc: requantize(acc, m, shift, zero, least, most, dtype, bias)
+
+    def finish(acc: Array) -> Array:
+        total = acc if bias is None else acc + bias.astype(np.float64)
+        real = np.floor(total * factors + 0.5) + zero
+        return np.asarray(np.clip(real, least, most).astype(y.dtype.numpy))
+
+    return finish
 
 
 def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
@@ -151,14 +163,10 @@ def run(op: Op, x: Array, w: Array, b: Array | None = None) -> Array:
     images, weight = x.reshape(-1, *x.shape[2:]), op.operands[1].type.dtype.decode(w[0])
     bias = None if b is None else b[0]
     if op.type.dtype == F32:
-        y = accumulate(op, images, weight, 0.0, integer=False)
+        y = accumulate(op, images, weight, 0.0)
         y = clamp(op, y if bias is None else y + bias)
     else:
-        whole = op.operands[1].type.dtype.is_whole
-        # Integers come out the same in pieces, which stay in the cache.
-        at_once = max(1, _PIECE // op.type.size) if whole else len(images)
-        pieces = [images[i : i + at_once] for i in range(0, len(images), at_once)]
-        y = np.concatenate([_run_int8(op, piece, weight, bias) for piece in pieces])
+        y = _run_int8(op, images, weight, bias)
     return y.reshape(samples, *op.type.shape)
 
 
@@ -166,14 +174,26 @@ def _run_int8(op: Op, images: Array, weight: Array, bias: Array | None) -> Array
     """The result as stored, [n, rows, columns, out], of images as stored."""
     qx, qw = op.operands[0].type.quant, op.operands[1].type.quant
     assert qx is not None and qw is not None
-    # Products of int16 activations need more than the 24 bits of float32.
+    offset = weight.astype(np.float64) - qw.zero
     whole = op.operands[1].type.dtype.is_whole
-    wide = images.dtype == np.int16 or not whole
-    real = np.dtype(np.float64 if wide else np.float32)
-    centred = images.astype(real)
-    centred -= qx.zero
-    offset = np.asarray(weight.astype(real) - qw.zero)
-    return finish_int8(op, accumulate(op, centred, offset, 0, integer=whole), bias)
+    kind: np.dtype[Any] = np.dtype(np.float64)
+    if whole:
+        far = exact.largest(images) + abs(qx.zero)
+        kind = exact.product_dtype(far, offset.reshape(len(offset), -1).T)
+    offset = offset.astype(kind)
+    finish = finisher(op, bias)
+
+    def compute(some: Array) -> Array:
+        centred = some.astype(kind)
+        centred -= kind.type(qx.zero)
+        acc = accumulate(op, centred, offset, 0)
+        return finish(acc.astype(np.int64) if whole else acc)
+
+    # Integers come out the same in pieces, which stay in the cache.
+    at_once = max(1, _PIECE // op.type.size) if whole else len(images)
+    return np.concatenate(
+        [compute(images[i : i + at_once]) for i in range(0, len(images), at_once)]
+    )
 
 
 def macs(op: Op) -> int:

@@ -35,7 +35,7 @@ def fit(
     bool[out, k], false for weights that are 0; None for none.
     """
     mean = x.mean(axis=0)
-    return fit_centred(x - mean, mean, y, w, keep, clip)
+    return fit_centred((x - mean).astype(np.float32), mean, y, w, keep, clip)
 
 
 def fit_centred(
@@ -46,27 +46,27 @@ def fit_centred(
     keep: Array | None,
     clip: tuple[float, float],
 ) -> tuple[Array, Array]:
-    """As `fit`, for inputs without their mean float64[k]."""
-    # A column of a wider array is read again and again: it is worth a copy.
-    y = np.ascontiguousarray(y) if y.shape[1] == 1 else y
+    """As `fit`, for inputs without their mean float64[k], as float32[m, k]: sums over positions are
+    far more exact in it than a sample of positions is."""
     gram, ridge = moments(centred)
     solve = _solver(gram, w, keep)
+    y = y.astype(np.float32, order="C")
     low, high = _aims(y, clip)
-    target, found, offset, now = y, w, y.mean(axis=0), np.empty((len(y), len(w)))
+    target, found, offset, now = y, w, y.mean(axis=0), np.empty((len(y), len(w)), np.float32)
     for i in range(1 if clip == (-inf, inf) else ROUNDS):
         if i:
-            target = np.matmul(centred, found.T, out=now)
+            target = np.matmul(centred, found.T.astype(np.float32), out=now)
             target += offset
             np.minimum(np.maximum(target, low, out=target), high, out=target)
         offset = target.mean(axis=0)
-        missing = np.subtract(target, offset, out=target if i else None)
-        found = solve(centred.T @ missing + ridge * w.T)
+        missing = np.subtract(target, offset, out=now)
+        found = solve((centred.T @ missing).astype(np.float64) + ridge * w.T)
     return found, offset - found @ mean
 
 
 def moments(centred: Array) -> tuple[Array, float]:
-    """float64[k, k] second moments, with the ridge on the diagonal, and the ridge."""
-    gram = centred.T @ centred
+    """float64[k, k] second moments of float[m, k], with the ridge on the diagonal, and the ridge."""
+    gram = (centred.T @ centred).astype(np.float64)
     ridge = RIDGE * float(np.trace(gram)) / len(gram) or 1.0
     gram[np.diag_indices_from(gram)] += ridge
     return gram, ridge
@@ -83,17 +83,19 @@ def _solver(gram: Array, w: Array, keep: Array | None) -> Callable[[Array], Arra
     """From float64[k, out], the inputs times the targets, to weights [out, k] that are 0 where
     `keep` is false."""
     if keep is None:
-        return lambda cross: np.ascontiguousarray(np.linalg.solve(gram, cross).T)
+        whole = np.linalg.inv(gram)
+        return lambda cross: np.ascontiguousarray((whole @ cross).T)
     masks, inverse = np.unique(keep, axis=0, return_inverse=True)
     parts = []
     for i, mask in enumerate(masks):  # the outputs that keep the same inputs
         rows, some = np.flatnonzero(inverse.reshape(-1) == i), np.flatnonzero(mask)
-        parts.append((gram[np.ix_(some, some)], np.ix_(some, rows), np.ix_(rows, some)))
+        mine = np.linalg.inv(gram[np.ix_(some, some)])
+        parts.append((mine, np.ix_(some, rows), np.ix_(rows, some)))
 
     def solve(cross: Array) -> Array:
         found = np.zeros_like(w)
-        for some_gram, read, written in parts:
-            found[written] = np.linalg.solve(some_gram, cross[read]).T
+        for mine, read, written in parts:
+            found[written] = (mine @ cross[read]).T
         return found
 
     return solve

@@ -103,13 +103,13 @@ def contiguous(rows: Array) -> Array:
 
 
 def centred(rows: Array) -> tuple[Array, Array]:
-    """The result of `rows_of` without its means over positions, group after group in memory; and
-    these, float64[groups, k]."""
+    """The result of `rows_of` without its means over positions, float32, group after group in
+    memory; and these, float64[groups, k]."""
     mean = contiguous(rows).mean(axis=1) if rows.shape[2] == 1 else rows.mean(axis=1)
-    copy = np.empty(rows.shape)
+    copy = np.empty(rows.shape, np.float32)
     for i in range(0, rows.shape[1], _PIECE):
         part = rows[:, i : i + _PIECE]
-        np.subtract(part, mean[:, None], out=copy[:, i : i + _PIECE])
+        np.subtract(part, mean[:, None], out=copy[:, i : i + _PIECE], casting="same_kind")
     return copy, mean
 
 
