@@ -57,7 +57,7 @@ class Sparsity:
             otherwise = "criterion=magnitude, reconstruct=false"
             inputs = calibration(graph, context.calibration, f"{self.made_by}: {why}", otherwise)
             every = [op for op in graph.ops if is_layer(op)]
-            wanted = targets(graph, every, inputs, curvature=self.criterion == "obs", sparse=True)
+            wanted = targets(graph, every, inputs, curvature=self.criterion == "obs", sparse=layers)
             layers = [op for op in layers if op in wanted]  # others read constants
         steps = STEPS if self.reconstruct else 1
         for step in range(1, steps + 1):

@@ -10,7 +10,7 @@ Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Netwo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,8 +21,6 @@ from tinycc_nn.ops.activation import bounds
 from tinycc_nn.pruning.layers import bias_of, set_bias, set_layer, weights_of
 from tinycc_nn.pruning.least_squares import fit_centred, unexplained
 from tinycc_nn.pruning.samples import (
-    ROWS,
-    SPARSE_ROWS,
     centred,
     compute,
     contiguous,
@@ -63,21 +61,20 @@ def targets(
     inputs: Mapping[str, Array],
     *,
     curvature: bool = False,
-    sparse: bool = False,
+    sparse: Collection[Op] = (),
 ) -> dict[Op, Target]:
     """What `layers` compute on inputs as stored, [samples, *shape] by name.
 
     curvature: whether the targets hold it; it takes time cubic in the inputs of a weight matrix.
-    sparse: whether outputs of a layer are to read inputs of their own: it takes more positions.
+    sparse: the layers whose outputs are to keep inputs of their own: it takes more positions.
     """
-    wanted, found = set(layers), dict[Op, Target]()
+    wanted, several, found = set(layers), set(sparse), dict[Op, Target]()
     samples = sample_count(inputs)
-    rows_at_most = SPARSE_ROWS if sparse else ROWS
 
     def see(op: Op, x: Array) -> None:
         if op not in wanted:
             return
-        which = pick(op, samples, rows_at_most)
+        which = pick(op, samples, sparse=op in several)
         rows = rows_of(op, x, which)
         y = products(rows, weights_of(op)) + bias_of(op)
         left = np.zeros((0, 0))
