@@ -4,8 +4,9 @@ student: a smaller network of the same family, trained to answer as the network 
     %y = conv2d %x, %w, %b {pad=[1,1,1,1]}   ->   %d = conv2d %x, %u {groups=16, pad=[1,1,1,1]}
                                                   %y = conv2d %d, %v, %b'
 
-separable: convolutions with a window become depthwise and 1x1 ones, as separate-conv makes them.
-width: the share of the channels that each layer keeps. drop: residual sums whose longer branch is
+separable: convolutions with a window, or those named by `layers`, become depthwise and 1x1 ones, as
+separate-conv makes them with so many `terms`. width: the share of the channels that each layer keeps;
+macs: the share of the multiply-accumulates that pruning leaves, where it costs least. drop: residual sums whose longer branch is
 left out, the shorter one stays. What is left starts from the weights that were there, or from random
 ones (start=random: normal, each layer scaled to a deviation of 1 on calibration data). Then it is
 trained as by distill, or by finetune on labels. On float graphs; quantize comes after.
@@ -42,7 +43,14 @@ class Student(TrainingPass):
     reads_training: ClassVar[bool] = True
 
     separable: bool = option(True, "convolutions become depthwise and 1x1 ones")
+    layers: tuple[str, ...] = option(
+        (), "names of those that do; none for all that can", by_layer=True
+    )
+    terms: int = option(1, "depthwise filters of each of their input channels", choices=(1, 2))
     width: float = option(1.0, "of the channels of each layer, 0..1", choices=(1.0, 0.75, 0.5))
+    macs: float = option(
+        0.0, "of the MACs to keep when channels are pruned instead, 0..1", choices=(0.5, 0.3)
+    )
     drop: tuple[str, ...] = option((), "names of sums that lose their longer branch")
     start: Literal["teacher", "random"] = option("teacher", "weights to begin with")
     learn: Literal["teacher", "labels"] = option(
@@ -53,6 +61,13 @@ class Student(TrainingPass):
         super().__post_init__()
         if not 0 < self.width <= 1:
             raise ValueError("width must be above 0 and at most 1")
+        if not 0 <= self.macs < 1:
+            raise ValueError("macs must be in 0..1, below 1")
+        if self.macs and self.width < 1:
+            raise ValueError("give width or macs, not both")
+        if not self.separable and (self.layers or self.terms != 1):
+            raise ValueError("layers and terms are those of separable=true")
+        SeparateConv(self.terms, layers=self.layers)
 
     def apply(self, graph: Graph, context: Context) -> None:
         check_labels(context, self, self.learn, self.name())
@@ -63,8 +78,10 @@ class Student(TrainingPass):
         graph.sweep()
         if self.width < 1:
             graph.assign(PruneChannels(ratio=1 - self.width, scope="layer")(graph, context))
+        if self.macs:
+            graph.assign(PruneChannels(macs=self.macs)(graph, context))
         if self.separable:
-            graph.assign(SeparateConv()(graph, context))
+            graph.assign(SeparateConv(self.terms, layers=self.layers)(graph, context))
         if self.start == "random":
             start_anew(graph, calibration(graph, context.calibration, "student", ""), self.seed)
         graph.assign(trainer(self, graph, self.learn)(graph, context))

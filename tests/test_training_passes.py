@@ -191,6 +191,31 @@ def test_a_student_takes_fewer_macs(net: Digits, more: str) -> None:
     assert points[-1].loss < points[0].loss
 
 
+def test_a_student_keeps_macs_and_separates_the_named_layers(net: Digits) -> None:
+    convolutions = [op for op in net.after("dead-code").ops if op.name == "conv2d"]
+    windows = [op.result.name for op in convolutions if op.operands[1].type.shape[1:3] == (3, 3)]
+    layer = windows[0]
+    graph = net.after(f"student{{layers=[{layer}], terms=2, macs=0.6, {QUICK}}}")
+    assert total_macs(graph) <= 0.6 * total_macs(net.graph)
+    (depthwise,) = [op for op in graph.ops if op.result.name.startswith(f"{layer}.depth")]
+    assert depthwise.type.shape[-1] == 2, "the image has one channel, it goes through two filters"
+    assert not any(".depth" in op.result.name for op in graph.ops if layer not in op.result.name)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("macs=0.5, width=0.5", "give width or macs, not both"),
+        ("macs=1.5", "macs must be in 0..1"),
+        ("terms=0", "terms must be at least 1"),
+        ("separable=false, layers=[conv]", "layers and terms are those of separable=true"),
+    ],
+)
+def test_what_a_student_cannot_be(options: str, says: str) -> None:
+    with pytest.raises(TinyccError, match=says):
+        parse_pipeline(f"student{{{options}}}")
+
+
 def test_a_student_may_lose_a_branch() -> None:
     graph, random = Graph("g"), np.random.default_rng(0)
     x = graph.add_input("x", TensorType(F32, (1, 4, 4, 3)))
