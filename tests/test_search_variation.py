@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tinycc_nn.onnx import read_model
 from tinycc_nn.options import option_infos
-from tinycc_nn.pipeline import print_pipeline
+from tinycc_nn.pipeline import load, print_pipeline
 from tinycc_nn.pipeline_text import parse_pipeline
 from tinycc_nn.search.recipes import frame, recipes
 from tinycc_nn.search.settings import Problem
@@ -34,6 +34,12 @@ def obeys(genome: Genome) -> None:
                 assert all(not colon or choice in o.choices for _, colon, choice in layers)
             elif tried := values(o):
                 assert value in tried or any(p in recipe for recipe in RECIPES)
+
+
+def test_what_only_takes_time_is_not_varied() -> None:
+    infos = {o.name: o for o in option_infos(load("distill"))}
+    assert values(infos["threads"]) == values(infos["precision"]) == ()
+    assert {0.001, 0.02} <= set(values(infos["lr"]))
 
 
 @settings(deadline=None)

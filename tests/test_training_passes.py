@@ -120,6 +120,18 @@ def test_distill_learns_in_bfloat16(net: Digits, passes: str) -> None:
     assert net.right(after) > net.right(net.after(start)) + 0.05
 
 
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_bfloat16_on_a_processor_without_it_is_told(
+    net: Digits, capability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    recorder = Recorder(Watcher())
+    options = "epochs=1, batch=360, threads=1, precision=bfloat16"
+    net.after(f"distill{{{options}}}", net.context(watcher=recorder))
+    told = any("bfloat16 is many times slower than float32" in n for n in recorder.notes)
+    assert told == (capability == "AVX2")
+
+
 def test_qat_learns_codes_and_keeps_their_format(net: Digits) -> None:
     before = net.after(TERNARY)
     after = net.after(f"{TERNARY}, qat{{{QUICK}}}")

@@ -122,7 +122,7 @@ def lacks(kind: type[Pass], problem: Problem) -> tuple[str, str] | None:
 
 def values(info: OptionInfo) -> tuple[Setting, ...]:
     """The values that a search tries, the default among them; none where it leaves the default."""
-    if info.by_layer:
+    if info.by_layer or info.in_search is not None:
         return ()
     if info.type == "true|false":
         return False, True

@@ -16,6 +16,11 @@ def chosen_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def slow_bfloat16(device: str) -> bool:
+    """Whether the processor has no vectors that torch multiplies bfloat16 in."""
+    return device == "cpu" and torch.backends.cpu.get_cpu_capability() in ("NO AVX", "AVX2")
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with so many threads, 0 for one on each core that this process may use."""

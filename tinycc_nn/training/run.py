@@ -15,7 +15,7 @@ from tinycc_nn.ir.types import Array
 from tinycc_nn.training.augment import check_augmentation
 from tinycc_nn.training.checkpoint import Checkpoint, training_key
 from tinycc_nn.training.data import ArrayData, Batch, TrainingData
-from tinycc_nn.training.device import chosen_device, memory_errors, threads
+from tinycc_nn.training.device import chosen_device, memory_errors, slow_bfloat16, threads
 from tinycc_nn.training.loop import Work, all_tensors, train
 from tinycc_nn.training.network import Freedom, Network
 from tinycc_nn.training.objective import Objective
@@ -55,6 +55,10 @@ def train_graph(
     _check_range(graph, around.data, around.calibration)
     data, held_out = _split(around.data, settings)
     device = chosen_device()
+    if settings.precision == "bfloat16" and slow_bfloat16(device):
+        around.watcher.note(
+            f"{made_by}: precision=bfloat16 is many times slower than float32 on this processor"
+        )
     with threads(settings.threads), memory_errors(settings.batch):
         network = Network(graph, freedom, around.stages, device)
         if not network.parameters():

@@ -10,9 +10,11 @@ from tinycc_nn.options import option
 
 @dataclass(frozen=True)
 class Settings:
-    epochs: int = option(10, "how often to go through the training data", choices=(5, 10, 20))
+    epochs: int = option(10, "how often to go through the training data", choices=(2, 5, 20))
     minutes: float = option(0.0, "train so long instead, of wall clock; 0: by epochs")
-    lr: float = option(0.001, "largest step, in units of a channel's typical weight")
+    lr: float = option(
+        0.001, "largest step, in units of a channel's typical weight", choices=(0.0002, 0.005, 0.02)
+    )
     batch: int = option(128, "samples of a step")
     optimizer: Literal["adam", "sgd"] = option("adam", "adam, or sgd with a momentum of 0.9")
     schedule: Literal["cosine", "linear", "constant"] = option(
@@ -36,7 +38,9 @@ class Settings:
         False, "float convolutions train with a batch_norm, folded into their weights at the end"
     )
     precision: Literal["float32", "bfloat16"] = option(
-        "float32", "of sums of floats and of gradients; bfloat16 is faster where processors have it"
+        "float32",
+        "of sums of floats and of gradients; bfloat16 is faster where processors have it",
+        in_search="float32",
     )
     seed: int = option(0, "of the order of samples and of augmentation")
     threads: int = option(
