@@ -117,18 +117,29 @@ def accumulate(op: Op, x: Array, w: Array, fill: float) -> Array:
     patches = windows(op, x, (kh, kw), fill)
     n, rows, columns = patches.shape[:3]
     if per_group == 1 and groups == o:
-        total = np.zeros((n, rows, columns, o), w.dtype)
-        product = np.empty_like(total)
-        for i in range(kh):
-            for j in range(kw):
-                total += np.multiply(patches[:, :, :, i, j, :], w[:, i, j, 0], out=product)
-        return total
+        return _depthwise(patches, w)
     parts = []
     for g in range(groups):
         a = patches[..., g * per_group : (g + 1) * per_group].reshape(n * rows * columns, -1)
         b = w[g * (o // groups) : (g + 1) * (o // groups)].reshape(o // groups, -1).T
         parts.append(a @ b)
     return np.concatenate(parts, axis=-1).reshape(n, rows, columns, o)
+
+
+def _depthwise(patches: Array, w: Array) -> Array:
+    """`accumulate` of a filter for each channel, some images at a time, which stay in the cache."""
+    *shape, kh, kw, o = patches.shape
+    total = np.zeros((*shape, o), w.dtype)
+    at_once = max(1, _PIECE * shape[0] // max(1, total.size))
+    product = np.empty_like(total[:at_once])
+    for first in range(0, shape[0], at_once):
+        some = slice(first, first + at_once)
+        part, into = patches[some], total[some]
+        for i in range(kh):
+            for j in range(kw):
+                taps = np.multiply(part[:, :, :, i, j], w[:, i, j, 0], out=product[: len(part)])
+                into += taps
+    return total
 
 
 def finish_int8(op: Op, acc: Array, bias: Array | None) -> Array:

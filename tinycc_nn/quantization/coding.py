@@ -112,30 +112,25 @@ class Coding:
         """int64[out, K]: `integers` chosen one input after the other, those of the largest variance
         first; what is left to choose makes up for their errors. covariance: float64[groups, K, K].
         """
-        out = np.empty(w.shape, np.float64 if self.book.host else np.int64)
-        each = len(w) // len(covariance)
-        for g, c in enumerate(covariance):
-            rows = slice(g * each, (g + 1) * each)
-            out[rows] = self._group(w[rows], steps[rows], c)
-        return out
-
-    def _group(self, w: Array, steps: Array, covariance: Array) -> Array:
-        variance = np.diag(covariance)
-        order = np.argsort(-variance, kind="stable")
-        damping = DAMPING * float(variance.mean()) + 1e-30
-        damped = covariance[np.ix_(order, order)] + damping * np.eye(len(order))
-        factor = np.linalg.cholesky(np.linalg.inv(damped)).T
-        left, found = (
-            w[:, order].copy(),
-            np.empty(w.shape, np.float64 if self.book.host else np.int64),
-        )
-        zero = (w == 0)[:, order] & self.book.has_zero
-        for j in range(w.shape[1]):
-            v = np.where(zero[:, j], 0, self.encode(left[:, j] / steps))
-            error = (left[:, j] - v * steps) / factor[j, j]
-            left[:, j + 1 :] -= error[:, None] * factor[j, j + 1 :]
-            found[:, order[j]] = v
-        return found
+        groups, k = covariance.shape[:2]
+        variance = np.diagonal(covariance, axis1=1, axis2=2)
+        order = np.argsort(-variance, axis=1, kind="stable")
+        damping = DAMPING * variance.mean(axis=1) + 1e-30
+        each = np.arange(groups)[:, None, None]
+        damped = covariance[each, order[:, :, None], order[:, None, :]]
+        damped[:, np.arange(k), np.arange(k)] += damping[:, None]
+        factor = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+        # All groups at once: a depthwise layer has as many as channels, each of a few weights.
+        left = np.take_along_axis(w.reshape(groups, -1, k), order[:, None], axis=2)
+        zero, units = (left == 0) & self.book.has_zero, steps.reshape(groups, -1)
+        found = np.empty(left.shape, np.float64 if self.book.host else np.int64)
+        for j in range(k):
+            v = np.where(zero[:, :, j], 0, self.encode(left[:, :, j] / units))
+            error = (left[:, :, j] - v * units) / factor[:, j, j, None]
+            left[:, :, j + 1 :] -= error[:, :, None] * factor[:, None, j, j + 1 :]
+            found[:, :, j] = v
+        back = np.argsort(order, axis=1)
+        return np.take_along_axis(found, back[:, None], axis=2).reshape(w.shape)
 
 
 def nearest(book: CodeBook) -> Encode:
