@@ -42,35 +42,44 @@ def fit(x: Array, targets: Array) -> Fitted:
     rows = (x - mean) / np.where(spread > 0, spread, 1)
     rows = np.concatenate([rows, np.ones((len(x), 1))], axis=1)
     fold = np.arange(len(x)) % min(FOLDS, len(x))
-    tried = [_held_out(rows, targets, fold, ridge) for ridge in RIDGES]
+    used = np.stack([fold != f for f in np.unique(fold)])
+    fitted = _maximize(rows, targets, used[None], np.array(RIDGES)[:, None])
+    tried = [_held_out(rows, w, fold) for w in fitted]
     losses = [-(targets * np.log(np.maximum(p, 1e-12))).sum() for p in tried]
     best = int(np.argmin(losses))
-    w = _maximize(rows, targets, RIDGES[best])
+    w = _maximize(rows, targets, np.ones(len(x), np.bool_), np.array(RIDGES[best]))
     weights = w[:, :-1] / np.where(spread > 0, spread, np.inf)
     return Fitted(weights, w[:, -1] - weights @ mean, tried[best])
 
 
-def _held_out(x: Array, targets: Array, fold: Array, ridge: float) -> Array:
-    out = np.empty_like(targets)
-    for f in np.unique(fold):
-        out[fold == f] = softmax(
-            x[fold == f] @ _maximize(x[fold != f], targets[fold != f], ridge).T
-        )
-    return out
+def _held_out(x: Array, w: Array, fold: Array) -> Array:
+    """float64[samples, classes]: of each sample by the weights that were fitted without its fold."""
+    return softmax((x[:, None] @ w[fold].transpose(0, 2, 1))[:, 0])
 
 
-def _maximize(x: Array, targets: Array, ridge: float) -> Array:
-    """float64[classes, k]; the last column of x is constant and not held back."""
-    held = ridge * len(x) * np.append(np.ones(x.shape[1] - 1), 0)
-    curvature = x.T @ x / 2 + np.diag(held + 1e-9 * len(x))
-    step = np.linalg.inv(curvature)
-    w = ahead = np.zeros((targets.shape[1], x.shape[1]))
+def _maximize(x: Array, targets: Array, used: Array, ridge: Array) -> Array:
+    """float64[..., classes, k] for the samples that are used, bool[..., samples], and a ridge each,
+    [...]; the last column of x is constant and not held back.
+
+    All at once, since one is small; in float32, which is exact enough for a class.
+    """
+    count, k = used.sum(axis=-1), x.shape[1]
+    held = (ridge * count)[..., None] * np.append(np.ones(k - 1), 0)
+    some = x * used[..., None]
+    curvature = some.swapaxes(-1, -2) @ some / 2
+    curvature = curvature + np.eye(k) * (held + 1e-9 * count[..., None])[..., None, :]
+    step, held = np.linalg.inv(curvature).astype(np.float32), held[..., None, :].astype(np.float32)
+    some = np.broadcast_to(some, (*step.shape[:-2], *x.shape)).astype(np.float32)
+    wanted = targets.astype(np.float32)
+    w = ahead = np.zeros((*step.shape[:-2], targets.shape[1], k), np.float32)
     for n in range(STEPS):
-        slope = (targets - softmax(x @ ahead.T)).T @ x - ahead * held
+        # A sample that is not used is zeros in `some`: it adds nothing.
+        missing = wanted - softmax(some @ ahead.swapaxes(-1, -2))
+        slope = missing.swapaxes(-1, -2) @ some - ahead * held
         new = ahead + slope @ step
-        ahead = new + n / (n + 3) * (new - w)
+        ahead = new + np.float32(n / (n + 3)) * (new - w)
         w = new
-    return w
+    return w.astype(np.float64)
 
 
 def softmax(z: Array) -> Array:
