@@ -21,9 +21,12 @@ from tinycc_nn.ops.activation import bounds
 from tinycc_nn.pruning.layers import bias_of, set_bias, set_layer, weights_of
 from tinycc_nn.pruning.least_squares import fit_centred, unexplained
 from tinycc_nn.pruning.samples import (
+    ROWS,
+    SPARSE_ROWS,
     centred,
     compute,
     contiguous,
+    enough_rows,
     pick,
     rows_of,
     sample_count,
@@ -74,7 +77,8 @@ def targets(
     def see(op: Op, x: Array) -> None:
         if op not in wanted:
             return
-        which = pick(op, samples, sparse=op in several)
+        rest = ROWS if several else enough_rows(op)  # others make up for what sparse ones lose
+        which = pick(op, samples, SPARSE_ROWS if op in several else rest)
         rows = rows_of(op, x, which)
         y = products(rows, weights_of(op)) + bias_of(op)
         left = np.zeros((0, 0))

@@ -18,9 +18,9 @@ from tinycc_nn.reference import check_inputs
 ROWS = 2**12
 """Positions of a layer that are looked at, at most: enough where all outputs keep the same inputs."""
 ROWS_OF_INPUT, FEWEST_ROWS = 64, 2**11
-"""Positions for each input of a weight row suffice, but so many are always looked at."""
-SPARSE = 4
-"""Times as many where each output keeps inputs of its own."""
+"""Positions for each input of a weight row that suffice, but so many are always looked at."""
+SPARSE_ROWS = 2**14
+"""Positions, at most, where each output keeps inputs of its own."""
 ELEMENTS = 2**23
 """Elements of the matrix of one layer's inputs, at most: 64 MiB as float64."""
 ACTIVATION_BYTES = 2**29
@@ -64,13 +64,17 @@ def sample_count(inputs: Mapping[str, Array]) -> int:
     return len(next(iter(inputs.values())))
 
 
-def pick(op: Op, samples: int, *, sparse: bool = False) -> Array:
-    """int[m]: some of the layer's positions, numbered over samples, rows and columns, as many as a
-    fit needs. sparse: of outputs that keep inputs of their own."""
-    total = samples * (op.type.size // op.type.shape[-1])
+def enough_rows(op: Op) -> int:
+    """Positions by which a layer is fitted well where all outputs keep the same inputs."""
     inputs = op.operands[1].type.size // op.operands[1].type.shape[0]
-    enough = min(ROWS, max(FEWEST_ROWS, ROWS_OF_INPUT * inputs)) * (SPARSE if sparse else 1)
-    most = max(1, min(enough, ELEMENTS // (inputs * group_count(op))))
+    return min(ROWS, max(FEWEST_ROWS, ROWS_OF_INPUT * inputs))
+
+
+def pick(op: Op, samples: int, rows: int = ROWS) -> Array:
+    """int[m]: at most `rows` of the layer's positions, numbered over samples, rows and columns."""
+    total = samples * (op.type.size // op.type.shape[-1])
+    inputs = op.operands[1].type.size // op.operands[1].type.shape[0] * group_count(op)
+    most = max(1, min(rows, ELEMENTS // inputs))
     if total <= most:
         return np.arange(total)
     random = np.random.default_rng(0)
