@@ -178,7 +178,10 @@ class Costs:
         return self.left.get(v, channel_count(v))
 
     def total(self) -> int:
-        return sum(self._of(op, n) for op, n in self.ops)
+        return self._sum(self.ops)
+
+    def _sum(self, ops: Sequence[tuple[Op, int]]) -> int:
+        return sum(self._of(op, n) for op, n in ops)
 
     def _of(self, op: Op, macs: int) -> int:
         x, y = op.operands[0], op.result
@@ -193,7 +196,9 @@ class Costs:
 
     def saved(self, groups: Sequence[Group]) -> int:
         """MACs that go with these groups alone, at least 1."""
-        before, left = self.total(), dict(self.left)
+        touched = {v for g in groups for v, _ in g.channels}
+        some = [(op, n) for op, n in self.ops if op.result in touched or op.operands[0] in touched]
+        before, left = self._sum(some), dict(self.left)
         self.remove(groups)
-        after, self.left = self.total(), left
+        after, self.left = self._sum(some), left
         return max(1, before - after)
