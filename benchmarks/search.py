@@ -203,9 +203,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=540, help="of this slice")
     parser.add_argument("--budget", type=float, default=1800, help="seconds of the search by time")
     parser.add_argument("--evaluations", type=int, default=100, help="of each method and seed")
-    parser.add_argument("--ic-evaluations", type=int, default=160, help="of the search that trains")
+    parser.add_argument("--ic-budget", type=float, default=14_400, help="of the one that trains")
+    parser.add_argument("--ic-permuted", type=int, default=4, help="of its pipelines, trained anew")
     parser.add_argument("--ic-samples", type=int, default=20_000, help="images that it trains on")
-    parser.add_argument("--starts", type=Path, default=search_ic.PIPELINES, help="that it has")
     parser.add_argument("--only", choices=["kws", "methods", "speed", "ic"], help="one part")
     given = parser.parse_args()
     data = given.data / "data" / "kws.npz"
@@ -220,7 +220,7 @@ def main() -> None:
         "kws": (keyword_spotting, lambda b: kws(b, given.budget)),
         "speed": (keyword_spotting, speed),
         "methods": (keyword_spotting, lambda b: methods(b, given.evaluations)),
-        "ic": (classification, lambda b: search_ic.ic(b, given.ic_evaluations, given.starts)),
+        "ic": (classification, lambda b: search_ic.ic(b, given.ic_budget, given.ic_permuted)),
     }
     workers = Processes(2, task_seconds=search_ic.LONGEST)
     given.work.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,7 @@ def main() -> None:
     texts = [p.read_text() for n in parts if (p := given.work / f"{n}.md").exists()]
     call = (
         f"--budget {given.budget:.0f} --evaluations {given.evaluations} "
-        f"--ic-evaluations {given.ic_evaluations}"
+        f"--ic-budget {given.ic_budget:.0f} --ic-permuted {given.ic_permuted}"
     )
     head = f"# Search\n\n`python benchmarks/search.py --data DIR --work DIR {call}`\n\n"
     RESULTS.write_text(head + "\n".join(texts))

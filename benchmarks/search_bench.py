@@ -131,6 +131,9 @@ def orders(bench: Bench, found: Outcome, most: int) -> str:
     counts = Table(("order", "networks on the front"))
     for order, n in counted.most_common():
         counts.add(order, str(n))
+    heading = f"### Order of {', '.join(dict.fromkeys(ORDERED.values()))}\n\n{markdown(counts)}\n"
+    if not most:
+        return heading
     mixed = [g for g in genomes if len(set(_ordered(g))) > 1 and len(_ordered(g)) <= 3][:most]
     groups = {print_pipeline(g): [print_pipeline(p) for p in _permuted(g)] for g in mixed}
     every = list(dict.fromkeys(itertools.chain.from_iterable(groups.values())))
@@ -153,10 +156,8 @@ def orders(bench: Bench, found: Outcome, most: int) -> str:
                 f"{m.cycles:,}",
                 f"{m.flash_bytes:,}",
             )
-    names = ", ".join(dict.fromkeys(ORDERED.values()))
     return (
-        f"### Order of {names}\n\n{markdown(counts)}\n"
-        f"The same pipelines with these passes in every order (of the {most} most "
+        f"{heading}The same pipelines with these passes in every order (of the {most} most "
         f"accurate that have two or three of them), measured:\n\n{markdown(table)}\n"
     )
 

@@ -14,15 +14,20 @@ from tinycc_nn.search.settings import Budget, Problem, SearchSettings
 from tinycc_nn.search.starts import read_starts
 
 PIPELINES = Path(__file__).parent / "pipelines"
-NO_NETWORK_OF_IT = "kws-"
-"""How files of `PIPELINES` begin that are made for the other network."""
+STARTS = (
+    "ic-int8",
+    "ic-flash-40k",
+    "ic-fast-6m",
+    "ic-pruned-50",
+    "ic-separable-70",
+    "student-from-teacher",
+    "student-from-scratch",
+)
+"""Files of `PIPELINES`: the hand-made ones that the search starts from and is compared with."""
 
 POPULATION = 16
 LONGEST = 6 * 3600.0
 """Seconds that an evaluation, which may train, may take."""
-
-PERMUTED = 4
-"""Pipelines of the front whose order is permuted: each permutation trains anew."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +71,15 @@ def problem(folder: Path, samples: int) -> Problem:
     )
 
 
-def ic(bench: Bench, evaluations: int, starts: Path) -> str:
-    """One search by number of pipelines, and the limits met by it and by hand-made pipelines."""
-    files = [f for f in sorted(starts.glob("*.txt")) if not f.name.startswith(NO_NETWORK_OF_IT)]
-    own = read_starts(files, FRAME, bench.problem)
+def ic(bench: Bench, seconds: float, permuted: int) -> str:
+    """One search by time, and the limits met by it and by hand-made pipelines. The order of
+    `permuted` pipelines of the front is permuted; each permutation trains anew."""
+    own = read_starts([PIPELINES / f"{name}.txt" for name in STARTS], FRAME, bench.problem)
     settings = SearchSettings(
         seed=1,
         population=POPULATION,
         objectives=("accuracy", "cycles", "flash"),
-        budget=Budget(evaluations=evaluations),
+        budget=Budget(seconds=seconds),
         starts=own,
     )
     found = bench.search(settings)
@@ -102,13 +107,14 @@ def ic(bench: Bench, evaluations: int, starts: Path) -> str:
     return (
         f"## Image classification, Cortex-M4, -O3, with training\n\n"
         f"{found.evaluated} pipelines, {found.failed} of them not possible, in {s.seconds:,.0f} s "
+        f"of a budget of {seconds:,.0f} s "
         f"(2 workers, one thread each, other jobs on the machine), seed {s.settings.seed}, "
         f"population {POPULATION}, {len(own)} hand-made pipelines of benchmarks/pipelines and "
         f"{len(bench.starts())} recipes to start from. Trained on `{_array(bench.problem.train)}`, "
         f"judged on 2,000 other images, a quarter of them held out. The model as given: {base:.2%}, "
         f"held out {found.held_out_baseline:.2%}. The most accurate within the limits; hand is the "
         f"best of the hand-made pipelines and the recipes:\n\n{markdown(table)}\nThe front:\n\n"
-        f"{markdown(front)}\nBy hand:\n\n{markdown(hand)}\n{orders(bench, found, PERMUTED)}"
+        f"{markdown(front)}\nBy hand:\n\n{markdown(hand)}\n{orders(bench, found, permuted)}"
     )
 
 
