@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.command_line import CommandLine
 from tinycc_nn.cli.search import parse_budget, parse_drop, parse_energy
+from tinycc_nn.diagnostics import UsageError
 from tinycc_nn.search.settings import Budget
 
 
@@ -53,3 +54,35 @@ def test_what_is_refused(
     )  # fmt: skip
     assert done.code in (1, 2) and message in done.err
     assert not (tmp_path / "out" / "pareto.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        ([], 600),
+        (["--train", "TEST:x,y"], 21_600),
+        (["--train", "TEST:x,y", "--timeout", "9m"], 540),
+    ],
+)
+def test_trainings_get_more_time(
+    digits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    seconds: float,
+) -> None:
+    given: list[float] = []
+
+    def executor(scheduler: str | None, workers: int, seconds: float) -> None:
+        given.append(seconds)
+        raise UsageError("no workers today")
+
+    monkeypatch.setattr("tinycc_nn.cli.search._executor", executor)
+    options = [o.replace("TEST", f"{digits}/test.npz") for o in options]
+    done = CommandLine(capsys)(
+        "search", digits / "digits.onnx", "-mcpu=cortex-m4", "--eval", f"{digits}/test.npz:x[:9],y[:9]",
+        "-o", tmp_path / "out", "--budget", "4evals", *options,
+    )  # fmt: skip
+    assert "no workers today" in done.err
+    assert given == [seconds]

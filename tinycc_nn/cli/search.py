@@ -61,7 +61,7 @@ _ENERGIES = {"uJ": 1.0, "mJ": 1e3, "": 1.0}
 @click.option("--start", "starts", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="A pipeline to start from beside the recipes, as for -p; or a folder of *.txt. May be repeated.")  # fmt: skip
 @click.option("-j", "workers", type=click.IntRange(1), help="Worker processes; by default one for each CPU.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="Workers of a Dask scheduler, tcp://HOST:PORT, or local for a LocalCluster.")  # fmt: skip
-@click.option("--timeout", default="10m", show_default=True, metavar="TIME", help="After which an evaluation is given up.")  # fmt: skip
+@click.option("--timeout", metavar="TIME", help="After which an evaluation is given up; by default 10m, with --train 6h.")  # fmt: skip
 @click.option("--store", "store_file", type=click.Path(path_type=Path), metavar="FILE", help="Where evaluations are kept, by default DIR/search.sqlite; searches may share it.")  # fmt: skip
 @click.option("--ablation/--no-ablation", "ablate", default=True, show_default=True, help="At the end measure the winner also without each of its passes.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with a search that was interrupted, or had a smaller budget.")  # fmt: skip
@@ -93,7 +93,7 @@ def command(
     starts: tuple[Path, ...],
     workers: int | None,
     scheduler: str | None,
-    timeout: str,
+    timeout: str | None,
     store_file: Path | None,
     ablate: bool,
     resume: bool,
@@ -150,7 +150,7 @@ def command(
         input_dims=tuple(sorted(parse_dims(input_dims).items())),
         records=records or str(user_records()),
     )
-    seconds = parse_seconds(timeout, "--timeout")
+    seconds = parse_seconds(timeout or ("6h" if train else "10m"), "--timeout")
     assert seconds is not None
     problem = identified(problem)
     if starts:
