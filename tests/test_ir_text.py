@@ -129,6 +129,15 @@ def test_the_example_is_valid() -> None:
     assert print_graph(parse_graph(shown, graph_blobs(graph))) == shown
 
 
+@given(st.text(max_size=12), st.text(max_size=12))
+def test_constants_and_scales_of_any_name_are_read_back(constant: str, scale: str) -> None:
+    graph = Graph("g")
+    quant = Quant(Blob(f"{scale}'.scale", np.array([0.5, 2.0], np.float32)), 0, 0)
+    graph.outputs = [graph.constant(constant, np.ones((2, 3), np.int8), quant)]
+    text = print_graph(graph)
+    assert print_graph(parse_graph(text, graph_blobs(graph))) == text
+
+
 def test_files_round_trip_and_are_deterministic(tmp_path: Path) -> None:
     graph = parse_graph(EXAMPLE, BLOBS)
     write_graph(graph, tmp_path / "a.tnn")

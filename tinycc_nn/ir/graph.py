@@ -125,7 +125,7 @@ class Graph:
             "const",
             [],
             [t],
-            {"value": Blob(re.sub(r"[^A-Za-z0-9_./-]", "_", name.rstrip("'")), array)},
+            {"value": Blob(name, array)},
             names=[name],
             before=before,
         ).result

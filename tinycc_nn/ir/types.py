@@ -133,13 +133,16 @@ I64 = DType("i64")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blob:
-    """A named constant array. It is never written to, so graphs share it freely."""
+    """A named constant array. It is never written to, so graphs share it freely. What the text of
+    the IR can't have in a name becomes _, and primes at its end are left out."""
 
     name: str
     array: Array
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
+        name = re.sub(r"[^A-Za-z0-9_./-]", "_", self.name.rstrip("'"))
+        object.__setattr__(self, "name", name)
         raw = np.ascontiguousarray(self.array).reshape(self.array.shape)
         raw.flags.writeable = False
         object.__setattr__(self, "array", raw)
