@@ -18,10 +18,8 @@ STARTS = (
     "ic-int8",
     "ic-flash-40k",
     "ic-fast-6m",
-    "ic-pruned-50",
     "ic-separable-70",
     "student-from-teacher",
-    "student-from-scratch",
 )
 """Files of `PIPELINES`: the hand-made ones that the search starts from and is compared with."""
 
