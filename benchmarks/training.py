@@ -101,7 +101,6 @@ FAST = (
     Row("ic-fast-3m5", "at most 3.5 M cycles, -O3", 84.25, "O3"),
 )
 STUDENTS = (
-    Row("student-longer", "as below, and 50 epochs of distillation more", 82.25),
     Row(
         "student-from-teacher",
         "28 % of the MACs, layers of stride 2 depthwise-separable, distilled",
