@@ -6,10 +6,11 @@ student: a smaller network of the same family, trained to answer as the network 
 
 separable: convolutions with a window, or those named by `layers`, become depthwise and 1x1 ones, as
 separate-conv makes them with so many `terms`. width: the share of the channels that each layer keeps;
-macs: the share of the multiply-accumulates that pruning leaves, where it costs least. drop: residual sums whose longer branch is
-left out, the shorter one stays. What is left starts from the weights that were there, or from random
-ones (start=random: normal, each layer scaled to a deviation of 1 on calibration data). Then it is
-trained as by distill, or by finetune on labels. On float graphs; quantize comes after.
+macs: the share of the multiply-accumulates that pruning leaves, where it costs least. drop: residual
+sums whose longer branch is left out, the shorter one stays. What is left starts from the weights that
+were there, or from random ones (start=random: normal, each layer scaled to a deviation of 1 on
+calibration data). Then it is trained as by distill, or by finetune on labels. On float graphs;
+quantize comes after.
 
 Sources: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015; Howard et al.,
 "MobileNets", 2017; Mishkin and Matas, "All you need is a good init", 2016 (the random start).
