@@ -91,8 +91,6 @@ class Distill(TrainingPass):
 
     def _teacher(self, context: Context) -> Graph:
         """The graph that is learned from, a copy; TinyccError where there is none."""
-        if not context.history:
-            raise TinyccError("distill: the pipeline keeps no history to take the teacher from")
         if self.teacher == ORIGINAL:
             return context.history[0].graph.clone()
         found = [s.graph for s in context.history[:-1] if s.before == self.teacher]

@@ -13,6 +13,7 @@ from tinycc_nn.backend import BackendOptions, load_backend
 from tinycc_nn.cost import LayerCost
 from tinycc_nn.diagnostics import LimitError, TinyccError
 from tinycc_nn.ir import F32, Array, Graph, TensorType
+from tinycc_nn.ir.text import print_graph
 from tinycc_nn.ops import emit
 from tinycc_nn.passes._budget import Budget
 from tinycc_nn.passmanager import run_pipeline
@@ -138,3 +139,11 @@ def test_cycles_of_an_emulated_core_keep_to_the_limit(tmp_path: Path) -> None:
     graph = run_pipeline(GRAPH, passes, Context({"x": X}, costs=costs))
     whole = run_pipeline(GRAPH, parse_pipeline(INT8), Context({"x": X}))
     assert costs.built(graph) <= 0.7 * costs.built(whole)
+
+
+def test_called_alone_it_learns_from_the_network_that_it_is_given() -> None:
+    pipeline = parse_pipeline(f"prune-iteratively{{macs=0.6, rounds=1, {QUICK}}}")
+    (alone,) = pipeline
+    after = alone(GRAPH, Context({"x": X}))
+    assert total_macs(after) <= 0.6 * MACS
+    assert print_graph(after) == print_graph(run_pipeline(GRAPH, pipeline, Context({"x": X})))

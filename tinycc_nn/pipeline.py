@@ -130,6 +130,8 @@ class Pass(ABC):
             check_torch(self.name())
         if self.needs_costs:
             context.costs_for(self.name())
+        if self.reads_history and not context.history:  # called alone: a pipeline of itself
+            context = dataclasses.replace(context, history=(Stage(self.name(), graph),))
         out = graph.clone()
         # torch has a number of threads of its own, which the options of these passes give.
         with nullcontext() if self.needs_torch else one_blas_thread():
