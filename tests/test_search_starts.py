@@ -72,12 +72,12 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 def test_values_that_no_search_would_try_stay_when_something_else_changes() -> None:
     pytest.importorskip("torch")
-    (mine,) = start("distill{epochs=40, lr=0.004}", "f", AROUND, TRAINED)
+    (mine,) = start("distill{epochs=40, temperature=3}", "f", AROUND, TRAINED)
     rng = random.Random(0)
     changed = {SPACE.change_option(rng, mine) for _ in range(100)} - {mine}
     assert len(changed) > 3
-    assert {p.lr for p in changed} == {0.004}  # type: ignore[attr-defined]
-    same_length = [p for p in changed if p.epochs not in (5, 10, 20)]  # type: ignore[attr-defined]
+    assert {p.temperature for p in changed} == {3}  # type: ignore[attr-defined]
+    same_length = [p for p in changed if p.epochs not in (2, 5, 10, 20)]  # type: ignore[attr-defined]
     assert same_length and all("epochs=40" in str(p) for p in same_length)
     genome = start(OWN, "f", AROUND, TRAINED)
     varied = {operator(rng, SPACE, genome) for _ in range(30) for operator in OPERATORS}
