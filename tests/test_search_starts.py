@@ -19,7 +19,7 @@ from tinycc_nn.search.variation import OPERATORS
 
 AROUND = frame("float32")
 TRAINED = replace(PROBLEM, train="t.npz")
-OWN = "prune-channels{macs=0.42}, distill{epochs=40, lr=0.004, threads=2}, quantize"
+OWN = "prune-channels{macs=0.42}, distill{epochs=40, temperature=3, threads=2}, quantize"
 PIPELINES = Path(__file__).parents[1] / "benchmarks" / "pipelines"
 
 
@@ -82,7 +82,7 @@ def test_values_that_no_search_would_try_stay_when_something_else_changes() -> N
     genome = start(OWN, "f", AROUND, TRAINED)
     varied = {operator(rng, SPACE, genome) for _ in range(30) for operator in OPERATORS}
     kept = [g for g in varied if any(p.name() == "distill" for p in g)]
-    assert len(kept) > 30 and all("lr=0.004" in print_pipeline(g) for g in kept)
+    assert len(kept) > 30 and all("temperature=3.0" in print_pipeline(g) for g in kept)
 
 
 @pytest.mark.parametrize("method", ["genetic", "random", "optuna"])

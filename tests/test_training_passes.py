@@ -204,7 +204,6 @@ def test_a_student_keeps_macs_and_separates_the_named_layers(net: Digits) -> Non
     graph = net.after(f"student{{layers=[{layer}], terms=2, macs=0.6, {QUICK}}}")
     assert total_macs(graph) <= 0.6 * total_macs(net.graph)
     (depthwise,) = [op for op in graph.ops if op.name == "conv2d" and ".depth" in op.result.name]
-    assert depthwise.result.name.startswith(layer)
     assert depthwise.type.shape[-1] == 2, "the image has one channel, it goes through two filters"
 
 
