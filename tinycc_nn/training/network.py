@@ -217,11 +217,10 @@ class Network:
         if isinstance(weight, FloatParameter):
             b = None if bias is None else bias.now().float()
             with torch.autocast(self.device, torch.bfloat16, enabled=self._coarse):
-                if op in self._normal:
-                    return clamp(
-                        op, self._normalized(op, PRODUCTS[op.name](op, x, weight.now()), b)
-                    )
-                return clamp(op, PRODUCTS[op.name](op, x, weight.now(), b))
+                if op not in self._normal:
+                    return clamp(op, PRODUCTS[op.name](op, x, weight.now(), b))
+                sums = PRODUCTS[op.name](op, x, weight.now())
+                return clamp(op, self._normalized(op, sums, b))
         sx, sy = self.scales.of(op.operands[0]), self.scales.of(op.result)
         weight.refresh(self._least(bias, sx, sy))
         acc = self._sums(op, x, weight.integers())
