@@ -8,9 +8,9 @@ from __future__ import annotations
 import random
 
 import numpy as np
-import onnxruntime
 import pytest
 
+from tests.support.onnx_models import onnxruntime_session
 from tests.support.random_models import random_model
 from tinycc_nn.accuracy import FLOAT_TOLERANCE, mismatches, stored_inputs
 from tinycc_nn.backend import BackendOptions, load_backend
@@ -48,10 +48,7 @@ def some(samples: Samples) -> Samples:
 
 def by_onnxruntime(model: bytes, samples: Samples) -> list[Array]:
     """The outputs [samples, *shape], nothing fused."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime_session(model)
     names = [i.name for i in session.get_inputs()]
     arrays = list(samples.values())
     rows = [

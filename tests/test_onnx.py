@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.support.onnx_models import onnxruntime_session
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir import I8, Array, Graph, Quant
 from tinycc_nn.onnx import read_model
@@ -179,8 +180,6 @@ def test_weights_keep_one_scale_per_channel_through_a_transpose() -> None:
 
 
 def test_qlinear_add_is_quantized_by_onnxruntime_too() -> None:
-    import onnxruntime
-
     arrays: dict[str, Array] = {
         "sa": np.array(0.1, np.float32),
         "za": np.array(3, np.int8),
@@ -192,7 +191,7 @@ def test_qlinear_add_is_quantized_by_onnxruntime_too() -> None:
     nodes = [node("QuantizeLinear", "x sa za", "q"), add, node("DequantizeLinear", "r sy zy")]
     m = model(nodes, {"x": (1, 100)}, arrays, microsoft=True)
     x = np.random.default_rng(0).normal(0, 5, (1, 100)).astype(np.float32)
-    (want,) = onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"x": x})
+    (want,) = onnxruntime_session(m.SerializeToString()).run(None, {"x": x})
     got = run(read(m), {"x": x[None]})[0][0]
     assert np.abs(got - want).max() <= 0.1501
     assert np.mean(got != want) < 0.1

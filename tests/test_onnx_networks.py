@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
+from tests.support.onnx_models import onnxruntime_session
 from tinycc_nn.ir import I8, Graph
 from tinycc_nn.onnx import read_model
 from tinycc_nn.reference import run
@@ -26,7 +26,7 @@ def largest_error(graph: Graph, model: Path | bytes, seed: int = 0) -> float:
     rng = np.random.default_rng(seed)
     inputs = {v.name: rng.standard_normal((1, *v.type.shape)) for v in graph.inputs}
     inputs = {k: v.astype(np.float32) for k, v in inputs.items()}
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = onnxruntime_session(model)
     names = [i.name for i in session.get_inputs()]
     wanted = session.run(None, {n: v[0] for n, v in zip(names, inputs.values(), strict=True)})
     got = run(graph, inputs)

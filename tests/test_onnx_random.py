@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from tests.support.onnx_models import onnxruntime_session
 from tinycc_nn.ir import Array
 from tinycc_nn.onnx import read_model
 from tinycc_nn.reference import run
@@ -37,9 +37,7 @@ def both(model: ModelProto) -> tuple[Array, Array]:
     data = model.SerializeToString()
     shape = (1, CHANNELS, SIDE, SIDE)
     x = np.random.default_rng(1).normal(0, 1, shape).astype(np.float32)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    (want,) = onnxruntime.InferenceSession(data, options).run(None, {"x": x})
+    (want,) = onnxruntime_session(data).run(None, {"x": x})
     got = run(read_model(data), {"x": x[None]})[0][0]
     assert got.shape == want.shape
     return got, want

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.support.onnx_models import onnxruntime_session
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir import F32, I8, Array, Blob, Graph, Quant, TensorType, Value
 from tinycc_nn.onnx import read_model
@@ -113,7 +113,7 @@ def compare(op: str, shape: tuple[int, ...], constants: dict[str, Array], **attr
     opsets = [helper.make_opsetid("", 18)]
     data = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
     x = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
-    (want,) = onnxruntime.InferenceSession(data).run(None, {"x": x})
+    (want,) = onnxruntime_session(data).run(None, {"x": x})
     got = run(read_model(data), {"x": x[None]})[0][0]
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)

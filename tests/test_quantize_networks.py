@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.onnx_models import onnxruntime_session
 from tinycc_nn.ir.graph import Graph
 from tinycc_nn.ir.types import Array
 from tinycc_nn.onnx import read_model
@@ -65,8 +66,7 @@ def test_anomaly_detection(data_dir: Path) -> None:
 
 @pytest.mark.parametrize("name", ["kws_dscnn_qdq", "ic_resnet8_qdq", "ad_autoencoder_qdq"])
 def test_networks_quantized_by_others(data_dir: Path, name: str) -> None:
-    ort = pytest.importorskip("onnxruntime")
-    session = ort.InferenceSession(str(data_dir / "models" / f"{name}.onnx"))
+    session = onnxruntime_session(data_dir / "models" / f"{name}.onnx")
     source = {"kws": "kws", "ic_": "cifar10", "ad_": "ad"}[name[:3]]
     data = np.load(data_dir / "data" / f"{source}.npz")
     x = (data["val_x"] if source == "cifar10" else data["x"])[-500:].astype(np.float32)
