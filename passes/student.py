@@ -7,7 +7,8 @@ student: a smaller network of the same family, trained to answer as the network 
 separable: convolutions with a window, or those named by `layers`, become depthwise and 1x1 ones, as
 separate-conv makes them with so many `terms`. width: the share of the channels that each layer keeps;
 macs: the share of the multiply-accumulates that pruning leaves, where it costs least. drop: residual
-sums whose longer branch is left out, the shorter one stays. What is left starts from the weights that
+sums whose longer branch is left out, the shorter one stays. early: convolutions of stride 1 that take
+over the stride 2 of those behind them, so that all between works on a quarter of the pixels. What is left starts from the weights that
 were there, or from random ones (start=random: normal, each layer scaled to a deviation of 1 on
 calibration data). Then it is trained as by distill, or by finetune on labels. On float graphs;
 quantize comes after.
@@ -29,6 +30,7 @@ from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import Array
 from tinycc_nn.ops import emit, opdef, word
+from tinycc_nn.passes._early_stride import take_stride
 from tinycc_nn.passes._training import TrainingPass, check_labels, has_int8_layers, trainer
 from tinycc_nn.passes.prune_channels import PruneChannels
 from tinycc_nn.passes.separate_conv import SeparateConv
@@ -53,6 +55,9 @@ class Student(TrainingPass):
         0.0, "of the MACs to keep when channels are pruned instead, 0..1", choices=(0.5, 0.3)
     )
     drop: tuple[str, ...] = option((), "names of sums that lose their longer branch")
+    early: tuple[str, ...] = option(
+        (), "names of convolutions that take over the stride of those behind"
+    )
     start: Literal["teacher", "random"] = option("teacher", "weights to begin with")
     learn: Literal["teacher", "labels"] = option(
         "teacher", "from the network as it was read, or from labels"
@@ -77,6 +82,8 @@ class Student(TrainingPass):
         for op in named(graph, self.drop, "student: drop"):
             drop_branch(graph, op)
         graph.sweep()
+        for op in named(graph, self.early, "student: early"):
+            take_stride(graph, op)
         if self.width < 1:
             graph.assign(PruneChannels(ratio=1 - self.width, scope="layer")(graph, context))
         if self.macs:
@@ -94,12 +101,18 @@ def drop_branch(graph: Graph, op: Op) -> None:
         hint = "it must be a sum of two tensors of its own shape"
         raise TinyccError(f"student: drop: {op.result} is no residual sum", op.loc, hint)
     kept = min(op.operands, key=work_of)
-    if word(op, "act") != "none":
+    if word(op, "act") != "none" and not _clips_alike(kept.owner, op):
         limits = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
         low, high = limits.get(word(op, "act"), (op.attrs.get("act_min"), op.attrs.get("act_max")))
         attrs = {"min": -np.inf if low is None else low, "max": np.inf if high is None else high}
         kept = emit(graph, "clip", [kept], attrs, result=op.result.name, before=op)
     graph.replace_value(op.result, kept)
+
+
+def _clips_alike(first: Op | None, then: Op) -> bool:
+    """Whether the first op's activation leaves nothing to do for the second one's."""
+    keys = ("act", "act_min", "act_max")
+    return first is not None and all(first.attrs.get(k) == then.attrs.get(k) for k in keys)
 
 
 def work_of(v: Value) -> int:
