@@ -192,3 +192,12 @@ def test_what_was_computed_is_taken_from_disk_by_another_process(
     monkeypatch.setattr(Quantize, "apply", lambda *given: pytest.fail("twice"))
     other = Evaluator(problem, tmp_path)
     assert print_graph(other.graph("fold-bn, quantize")) == print_graph(whole)
+
+
+def test_ways_to_the_same_network_go_on_together(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Evaluator(problem, tmp_path)
+    first = here.graph("fold-bn, quantize")
+    monkeypatch.setattr(Quantize, "apply", lambda *given: pytest.fail("twice"))
+    assert here.graph("fold-bn, fold-bn, quantize") is first

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tinycc_nn.cachedir import CacheDir, content_key
 from tinycc_nn.diagnostics import TinyccError
@@ -25,42 +27,54 @@ def network_digest(graph: Graph) -> str:
     return content_key([print_graph(graph)])
 
 
+@dataclass(frozen=True)
+class _Known:
+    graph: Graph
+    digest: str
+
+
 @dataclass
 class Prefixes:
     """
     Networks by what determines them: the network in front, the text of a pass, and the data, seed
-    and versions that `root` stands for. The last ones are in memory; what took long is on disk,
-    where all processes find it.
+    and versions that `root` stands for; for a pass that reads the history, also that. So pipelines
+    that come to the same network by different ways go on together. The last networks are in memory;
+    what took long is on disk, where all processes find it.
     """
 
     root: str
     disk: CacheDir
-    _memory: OrderedDict[str, Graph | str] = field(default_factory=OrderedDict)
+    _memory: OrderedDict[str, _Known | str] = field(default_factory=OrderedDict)
 
     def run(self, graph: Graph, pipeline: Pipeline, context: Context) -> Graph:
         """As `run_pipeline`. What a pass has refused is remembered too."""
         keep = any(p.reads_history for p in pipeline)
-        key = content_key([self.root, network_digest(graph)])
+        now, past = _Known(graph, network_digest(graph)), list[str]()
         for p in pipeline:
             if keep:
-                context = replace(context, history=(*context.history, Stage(p.name(), graph)))
-            key = content_key([key, str(p)])
+                context = replace(context, history=(*context.history, Stage(p.name(), now.graph)))
+                past += [p.name(), now.digest]
+            key = content_key([self.root, now.digest, str(p), *(past if p.reads_history else [])])
             found = self._find(key)
             if found is None:
-                started = time.perf_counter()
-                try:
-                    found = p(graph, context)
-                except TinyccError as e:
-                    found = e.message
-                if isinstance(found, Graph) and time.perf_counter() - started > _WORTH_SECONDS:
-                    self._write(key, found)
+                found = self._compute(key, partial(p, now.graph, context))
             self._remember(key, found)
             if isinstance(found, str):
                 raise TinyccError(found)
-            graph = found
-        return graph
+            now = found
+        return now.graph
 
-    def _find(self, key: str) -> Graph | str | None:
+    def _compute(self, key: str, work: Callable[[], Graph]) -> _Known | str:
+        started = time.perf_counter()
+        try:
+            found = work()
+        except TinyccError as e:
+            return e.message
+        if time.perf_counter() - started > _WORTH_SECONDS:
+            self._write(key, found)
+        return _Known(found, network_digest(found))
+
+    def _find(self, key: str) -> _Known | str | None:
         if key in self._memory:
             self._memory.move_to_end(key)
             return self._memory[key]
@@ -68,11 +82,12 @@ class Prefixes:
         if not path.exists():
             return None
         try:
-            return read_graph(path)
+            graph = read_graph(path)
         except TinyccError:
             return None
+        return _Known(graph, network_digest(graph))
 
-    def _remember(self, key: str, found: Graph | str) -> None:
+    def _remember(self, key: str, found: _Known | str) -> None:
         self._memory[key] = found
         while len(self._memory) > _IN_MEMORY:
             self._memory.popitem(last=False)
