@@ -6,7 +6,8 @@ front are ordered, and the same pipelines in every other order; then the methods
 of evaluations, by the hypervolume of their fronts; how many evaluations a minute the cheap stages
 make. Image classification with training: one search that starts from the hand-made pipelines of
 benchmarks/pipelines, and what it and they reach within limits. Each part resumes where it was: run
-it again until it says that all is done, with --seconds as a slice. Writes results/search.md.
+it again until it says that all is done, with --seconds as a slice. Writes a file for each part,
+results/search_kws.md and so on.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from tinycc_nn.search.settings import Budget, Method, Problem, SearchSettings
 from tinycc_nn.search.space import Space
 from tinycc_nn.search.store import Store
 
-RESULTS = Path(__file__).parent / "results" / "search.md"
+RESULTS = Path(__file__).parent / "results"
 PERMUTED = 8
 """Pipelines of the front whose order is permuted."""
 SEEDS = (0, 1, 2)
@@ -71,7 +72,7 @@ def kws(bench: Bench, seconds: float) -> str:
     )
     gap = [(accuracy(e) - (e.metrics.held_out or 0)) for e in found.front]
     return (
-        f"## Keyword spotting, Cortex-M4, no training\n\n"
+        f"# Keyword spotting, Cortex-M4, no training\n\n"
         f"Budget {seconds:.0f} s, of which {s.seconds:.0f} s were used, seed {s.settings.seed}, "
         f"population {s.settings.population}, 2 workers on 2 shared cores: {found.evaluated} "
         f"pipelines, {found.failed} of them not possible. The model as given: {base:.2%} on the "
@@ -120,7 +121,7 @@ def speed(bench: Bench, generation: int = 48, whole: int = 160) -> str:
         two, _ = _rate(bench.problem, work, 2)
         table.add(says, f"{one:.0f}", f"{two:.0f}", f"{two / one:.2f}", f"{cpu:.2f}")
     return (
-        f"## Speed\n\nEvaluations a minute of the cheap stages (passes, verification, predicted "
+        f"# Speed\n\nEvaluations a minute of the cheap stages (passes, verification, predicted "
         f"costs, output error, accuracy on a part of the data), from empty caches; one BLAS thread "
         f"a worker:\n\n{markdown(table)}\n"
         f"The load of the machine was {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the "
@@ -182,7 +183,7 @@ def methods(bench: Bench, evaluations: int) -> str:
             volumes.append(hypervolume(points, reference) / whole)
         table.add(method, *(f"{v:.4f}" for v in volumes), f"{statistics.mean(volumes):.4f}")
     return (
-        f"## Methods at {evaluations} evaluations\n\nThe same problem and recipes to start from; "
+        f"# Methods at {evaluations} evaluations\n\nThe same problem and recipes to start from; "
         f"hypervolume of (loss, predicted cycles, flash, RAM) up to a loss of 50 % and 1.25, 1.25 "
         f"and 1.5 times what int8 (`quantize`) takes, as a fraction of that box. Costs are "
         f"predicted here: this ranks methods, it reports no network.\n\n{markdown(table)}\n"
@@ -222,6 +223,12 @@ def main() -> None:
         "methods": (keyword_spotting, lambda b: methods(b, given.evaluations)),
         "ic": (classification, lambda b: search_ic.ic(b, given.ic_budget, given.ic_permuted)),
     }
+    calls = {
+        "kws": f"--only kws --budget {given.budget:.0f}",
+        "speed": "--only speed",
+        "methods": f"--only methods --evaluations {given.evaluations}",
+        "ic": f"--only ic --ic-budget {given.ic_budget:.0f} --ic-permuted {given.ic_permuted}",
+    }
     workers = Processes(2, task_seconds=search_ic.LONGEST)
     given.work.mkdir(parents=True, exist_ok=True)
     try:
@@ -230,20 +237,15 @@ def main() -> None:
             for name, (problem, part) in parts.items():
                 if given.only in (None, name):
                     cache = given.work / "networks"
-                    bench = Bench(identified(problem), store, cache, workers, until)
-                    (given.work / f"{name}.md").write_text(part(bench))
+                    text = part(Bench(identified(problem), store, cache, workers, until))
+                    title, _, rest = text.partition("\n")
+                    call = f"`python benchmarks/search.py --data DIR --work DIR {calls[name]}`"
+                    (RESULTS / f"search_{name}.md").write_text(f"{title}\n\n{call}\n{rest}")
         print("all is done")
     except KeyboardInterrupt:
         print("the slice is over: run it again")
     finally:
         workers.close()
-    texts = [p.read_text() for n in parts if (p := given.work / f"{n}.md").exists()]
-    call = (
-        f"--budget {given.budget:.0f} --evaluations {given.evaluations} "
-        f"--ic-budget {given.ic_budget:.0f} --ic-permuted {given.ic_permuted}"
-    )
-    head = f"# Search\n\n`python benchmarks/search.py --data DIR --work DIR {call}`\n\n"
-    RESULTS.write_text(head + "\n".join(texts))
 
 
 if __name__ == "__main__":

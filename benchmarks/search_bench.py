@@ -131,7 +131,7 @@ def orders(bench: Bench, found: Outcome, most: int) -> str:
     counts = Table(("order", "networks on the front"))
     for order, n in counted.most_common():
         counts.add(order, str(n))
-    heading = f"### Order of {', '.join(dict.fromkeys(ORDERED.values()))}\n\n{markdown(counts)}\n"
+    heading = f"## Order of {', '.join(dict.fromkeys(ORDERED.values()))}\n\n{markdown(counts)}\n"
     if not most:
         return heading
     mixed = [g for g in genomes if len(set(_ordered(g))) > 1 and len(_ordered(g)) <= 3][:most]

@@ -103,7 +103,7 @@ def ic(bench: Bench, seconds: float, permuted: int) -> str:
             hand.add(*row(genome, e))
     s = found.search
     return (
-        f"## Image classification, Cortex-M4, -O3, with training\n\n"
+        f"# Image classification, Cortex-M4, -O3, with training\n\n"
         f"{found.evaluated} pipelines, {found.failed} of them not possible, in {s.seconds:,.0f} s "
         f"of a budget of {seconds:,.0f} s "
         f"(2 workers, one thread each, other jobs on the machine), seed {s.settings.seed}, "
