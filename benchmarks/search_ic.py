@@ -18,7 +18,7 @@ STARTS = (
     "ic-int8",
     "ic-flash-40k",
     "ic-fast-6m",
-    "ic-separable-70",
+    "ic-fast-3m5",
     "student-from-teacher",
 )
 """Files of `PIPELINES`: the hand-made ones that the search starts from and is compared with."""
