@@ -217,30 +217,38 @@ def main() -> None:
         evaluation=f"{data}:x[250:],y[250:]",
     )
     classification = search_ic.problem(given.data, given.ic_samples)
-    parts: dict[str, tuple[Problem, Callable[[Bench], str]]] = {
-        "kws": (keyword_spotting, lambda b: kws(b, given.budget)),
-        "speed": (keyword_spotting, speed),
-        "methods": (keyword_spotting, lambda b: methods(b, given.evaluations)),
-        "ic": (classification, lambda b: search_ic.ic(b, given.ic_budget, given.ic_permuted)),
-    }
-    calls = {
-        "kws": f"--only kws --budget {given.budget:.0f}",
-        "speed": "--only speed",
-        "methods": f"--only methods --evaluations {given.evaluations}",
-        "ic": f"--only ic --ic-budget {given.ic_budget:.0f} --ic-permuted {given.ic_permuted}",
+    parts: dict[str, tuple[Problem, str, Callable[[Bench], str]]] = {
+        "kws": (
+            keyword_spotting,
+            f"--budget {given.budget:.0f}",
+            lambda b: kws(b, given.budget),
+        ),
+        "speed": (keyword_spotting, "", speed),
+        "methods": (
+            keyword_spotting,
+            f"--evaluations {given.evaluations}",
+            lambda b: methods(b, given.evaluations),
+        ),
+        "ic": (
+            classification,
+            f"--ic-budget {given.ic_budget:.0f} --ic-permuted {given.ic_permuted}",
+            lambda b: search_ic.ic(b, given.ic_budget, given.ic_permuted),
+        ),
     }
     workers = Processes(2, task_seconds=search_ic.LONGEST)
     given.work.mkdir(parents=True, exist_ok=True)
     try:
         with Store(given.work / "search.sqlite") as store:
             until = time.monotonic() + given.seconds
-            for name, (problem, part) in parts.items():
+            for name, (problem, options, part) in parts.items():
                 if given.only in (None, name):
                     cache = given.work / "networks"
                     text = part(Bench(identified(problem), store, cache, workers, until))
                     title, _, rest = text.partition("\n")
-                    call = f"`python benchmarks/search.py --data DIR --work DIR {calls[name]}`"
-                    (RESULTS / f"search_{name}.md").write_text(f"{title}\n\n{call}\n{rest}")
+                    call = f"search.py --data DIR --work DIR --only {name} {options}".rstrip()
+                    (RESULTS / f"search_{name}.md").write_text(
+                        f"{title}\n\n`python benchmarks/{call}`\n{rest}"
+                    )
         print("all is done")
     except KeyboardInterrupt:
         print("the slice is over: run it again")

@@ -29,7 +29,9 @@ from tinycc_nn.blas import one_blas_thread
 from tinycc_nn.diagnostics import TinyccError
 from tinycc_nn.ir.graph import Graph, Op, Value
 from tinycc_nn.ir.types import Array
-from tinycc_nn.ops import emit, opdef, word
+from tinycc_nn.ops import emit, opdef
+from tinycc_nn.ops.activation import bounds
+from tinycc_nn.passes._clip import EVERYTHING, carries_activation, clipped
 from tinycc_nn.passes._early_stride import take_stride
 from tinycc_nn.passes._training import TrainingPass, check_labels, has_int8_layers, trainer
 from tinycc_nn.passes.prune_channels import PruneChannels
@@ -101,18 +103,13 @@ def drop_branch(graph: Graph, op: Op) -> None:
         hint = "it must be a sum of two tensors of its own shape"
         raise TinyccError(f"student: drop: {op.result} is no residual sum", op.loc, hint)
     kept = min(op.operands, key=work_of)
-    if word(op, "act") != "none" and not _clips_alike(kept.owner, op):
-        limits = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
-        low, high = limits.get(word(op, "act"), (op.attrs.get("act_min"), op.attrs.get("act_max")))
-        attrs = {"min": -np.inf if low is None else low, "max": np.inf if high is None else high}
+    layer = kept.owner
+    known = bounds(layer) if layer is not None and carries_activation(layer) else EVERYTHING
+    low, high = wanted = bounds(op)
+    if clipped(known, wanted) != known:
+        attrs = {"min": low, "max": high}
         kept = emit(graph, "clip", [kept], attrs, result=op.result.name, before=op)
     graph.replace_value(op.result, kept)
-
-
-def _clips_alike(first: Op | None, then: Op) -> bool:
-    """Whether the first op's activation leaves nothing to do for the second one's."""
-    keys = ("act", "act_min", "act_max")
-    return first is not None and all(first.attrs.get(k) == then.attrs.get(k) for k in keys)
 
 
 def work_of(v: Value) -> int:
