@@ -4,10 +4,10 @@ Keyword spotting on a Cortex-M4 (nRF52840), without training: one search by time
 the recipes that it started from, all measured as C on the emulated core; how the passes of the
 front are ordered, and the same pipelines in every other order; then the methods at equal numbers
 of evaluations, by the hypervolume of their fronts; how many evaluations a minute the cheap stages
-make. Image classification with training: one search that starts from the hand-made pipelines of
-benchmarks/pipelines, and what it and they reach within limits. Each part resumes where it was: run
-it again until it says that all is done, with --seconds as a slice. Writes a file for each part,
-results/search_kws.md and so on.
+make. Image classification with training: one search at -O3 and one at -Os in 40 KB of flash, both
+from the hand-made pipelines of benchmarks/pipelines, and what it and they reach within limits. Each
+part resumes where it was: run it again until it says that all is done, with --seconds as a slice.
+Writes a file for each part, results/search_kws.md and so on.
 """
 
 from __future__ import annotations
@@ -207,7 +207,9 @@ def main() -> None:
     parser.add_argument("--ic-budget", type=float, default=14_400, help="of the one that trains")
     parser.add_argument("--ic-permuted", type=int, default=4, help="of its pipelines, trained anew")
     parser.add_argument("--ic-samples", type=int, default=20_000, help="images that it trains on")
-    parser.add_argument("--only", choices=["kws", "methods", "speed", "ic"], help="one part")
+    parser.add_argument(
+        "--only", choices=["kws", "methods", "speed", "ic", "ic_40k"], help="one part"
+    )
     given = parser.parse_args()
     data = given.data / "data" / "kws.npz"
     keyword_spotting = Problem(
@@ -216,7 +218,11 @@ def main() -> None:
         calib=f"{data}:x[:128]",
         evaluation=f"{data}:x[250:],y[250:]",
     )
-    classification = search_ic.problem(given.data, given.ic_samples)
+    ic_options = f"--ic-budget {given.ic_budget:.0f} --ic-permuted {given.ic_permuted}"
+
+    def ic(bench: Bench) -> str:
+        return search_ic.ic(bench, given.ic_budget, given.ic_permuted)
+
     parts: dict[str, tuple[Problem, str, Callable[[Bench], str]]] = {
         "kws": (
             keyword_spotting,
@@ -229,11 +235,8 @@ def main() -> None:
             f"--evaluations {given.evaluations}",
             lambda b: methods(b, given.evaluations),
         ),
-        "ic": (
-            classification,
-            f"--ic-budget {given.ic_budget:.0f} --ic-permuted {given.ic_permuted}",
-            lambda b: search_ic.ic(b, given.ic_budget, given.ic_permuted),
-        ),
+        "ic": (search_ic.problem(given.data, given.ic_samples), ic_options, ic),
+        "ic_40k": (search_ic.problem(given.data, given.ic_samples, small=True), ic_options, ic),
     }
     workers = Processes(2, task_seconds=search_ic.LONGEST)
     given.work.mkdir(parents=True, exist_ok=True)

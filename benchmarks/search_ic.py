@@ -10,7 +10,7 @@ from search_bench import COLUMNS, FRAME, Bench, accuracy, orders, row
 
 from tinycc_nn.cli._table import Table, markdown
 from tinycc_nn.search.results import Evaluation
-from tinycc_nn.search.settings import Budget, Problem, SearchSettings
+from tinycc_nn.search.settings import Bounds, Budget, Problem, SearchSettings
 from tinycc_nn.search.starts import read_starts
 
 PIPELINES = Path(__file__).parent / "pipelines"
@@ -22,6 +22,9 @@ STARTS = (
     "student-from-teacher",
 )
 """Files of `PIPELINES`: the hand-made ones that the search starts from and is compared with."""
+
+SMALL = 40 * 1024
+"""Bytes of flash of the search for the smallest part."""
 
 POPULATION = 16
 LONGEST = 6 * 3600.0
@@ -50,14 +53,15 @@ class Limit:
 LIMITS = (
     Limit("at most 1.0 point, 6 M cycles", 1.0, 6_000_000),
     Limit("at most 3 points, 3.5 M cycles", 3.0, 3_500_000),
-    Limit("40 KB (40,960 bytes) of flash", flash=40 * 1024),
+    Limit("40 KB (40,960 bytes) of flash", flash=SMALL),
     Limit("6 M cycles, whatever the loss", cycles=6_000_000),
     Limit("3.5 M cycles, whatever the loss", cycles=3_500_000),
 )
 
 
-def problem(folder: Path, samples: int) -> Problem:
-    """CIFAR-10 on the Cortex-M4; the first `samples` of the training images."""
+def problem(folder: Path, samples: int, *, small: bool = False) -> Problem:
+    """CIFAR-10 on the Cortex-M4; the first `samples` of the training images. At -O3, or at -Os in
+    `SMALL` bytes of flash."""
     data = folder / "data" / "cifar10.npz"
     return Problem(
         str(folder / "models" / "ic_resnet8.onnx"),
@@ -65,7 +69,8 @@ def problem(folder: Path, samples: int) -> Problem:
         calib=f"{data}:train_x[:250]",
         train=f"{data}:train_x[:{samples}],train_y[:{samples}]",
         evaluation=f"{data}:val_x,val_y",
-        level="O3",
+        level="Os" if small else "O3",
+        max_flash=SMALL if small else None,
     )
 
 
@@ -77,6 +82,7 @@ def ic(bench: Bench, seconds: float, permuted: int) -> str:
         seed=1,
         population=POPULATION,
         objectives=("accuracy", "cycles", "flash"),
+        bounds=Bounds(flash=bench.problem.max_flash),
         budget=Budget(seconds=seconds),
         starts=own,
     )
@@ -103,7 +109,7 @@ def ic(bench: Bench, seconds: float, permuted: int) -> str:
             hand.add(*row(genome, e))
     s = found.search
     return (
-        f"# Image classification, Cortex-M4, -O3, with training\n\n"
+        f"# Image classification, Cortex-M4, -{bench.problem.level}{_within(bench)}, with training\n\n"
         f"{found.evaluated} pipelines, {found.failed} of them not possible, in {s.seconds:,.0f} s "
         f"of a budget of {seconds:,.0f} s "
         f"(2 workers, one thread each, other jobs on the machine), seed {s.settings.seed}, "
@@ -121,6 +127,11 @@ def _best(
 ) -> tuple[str, Evaluation] | None:
     kept = [(g, e) for g, e in found.items() if not e.error and limit.kept_by(e, baseline)]
     return max(kept, key=lambda x: (accuracy(x[1]), -(x[1].metrics.cycles or 0)), default=None)
+
+
+def _within(bench: Bench) -> str:
+    flash = bench.problem.max_flash
+    return "" if flash is None else f", {flash:,} bytes of flash"
 
 
 def _array(data: str) -> str:
