@@ -17,6 +17,8 @@ PIPELINES = Path(__file__).parent / "pipelines"
 STARTS = (
     "ic-int8",
     "ic-flash-40k",
+    "ic-flash-40k-half",
+    "ic-pruned-50",
     "ic-fast-6m",
     "ic-fast-3m5",
     "student-from-teacher",
