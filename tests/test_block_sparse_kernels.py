@@ -175,6 +175,7 @@ def test_chosen_on_cortex_m4_at_half_the_blocks_and_not_at_most() -> None:
         g.outputs = [emit(g, op.name, list(copy.values()), op.attrs, quant=op.type.quant)]
         (layer,) = load_backend("tvm").compile(g, M4, BackendOptions("net", "O3")).layers
         assert (layer.kernel == "block-sparse-4x2") == wanted
+        assert layer.macs == 25 * 5 * 64 * 64 * (live if wanted else 1), "those that are done"
 
 
 def test_costs_are_recorded_by_the_number_of_blocks() -> None:

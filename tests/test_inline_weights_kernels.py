@@ -106,5 +106,6 @@ def test_chosen_where_few_weights_are_left() -> None:
     options = BackendOptions("net", "O2")
     (layer,) = backend.compile(sparse(64, 64, 0.06), target, options).layers
     assert layer.kernel == NAME and layer.constant_bytes == 0
+    assert layer.macs == int(0.06 * 64 * 64)
     (layer,) = backend.compile(sparse(64, 64, 0.9), target, options).layers
     assert layer.kernel != NAME

@@ -26,7 +26,8 @@ class Metrics:
     arena and the buffers of inputs and outputs), without the stack. None is what wasn't measured.
 
     arena_bytes:       of the arena; arena_bound_bytes: no plan of the same order needs less.
-    macs:              multiply-accumulates of one inference.
+    macs:              multiply-accumulates of one inference, without those with zeros among the
+                       weights that kernels skip.
     instructions, cycles: of one inference, `cycles_basis` says how they were found.
     latency_ms:        milliseconds at the target's clock; None for a core without a clock.
     energy_uj:         microjoules; None where the target doesn't state the energy of a cycle.

@@ -42,7 +42,8 @@ def emit(
         calls.append(Call(op.result.name, choice.kernel.name, symbol, tuple(arguments)))
         layers.append(
             Layer(
-                op.result.name, op.name, choice.kernel.name, symbol, opdef(op.name).macs(op),
+                op.result.name, op.name, choice.kernel.name, symbol,
+                round(choice.kernel.share * opdef(op.name).macs(op)),
                 constants.nbytes - before, choice.kernel.scratch, choice.names,
                 choice.basis, choice.kernel.cycles, step,
             )

@@ -46,6 +46,7 @@ class Kernel:
     in_place:  operands whose bytes the result may take.
     family:    the file in `kernels/` that it is from; set where candidates are collected.
     facts:     of the constants' values, what the cost depends on: `name=number`.
+    share:     of the op's multiply-accumulates that it does, 0..1: those of some zeros are skipped.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Kernel:
     in_place: tuple[int, ...] = ()
     family: str = ""
     facts: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 class Family(Protocol):

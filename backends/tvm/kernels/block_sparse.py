@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,6 +43,13 @@ THUMB_1_CYCLES = {True: 2.35, False: 3.1}
 """With the spills of few registers; whether the block is one pixel and two channels."""
 
 
+class Blocks(NamedTuple):
+    """Of a layer's weights: those that aren't zero, and all."""
+
+    live: int
+    every: int
+
+
 class BlockSparse:
     """Layers of which enough blocks are zero, in blocks of each kernel's own width."""
 
@@ -68,48 +76,48 @@ class BlockSparse:
         if layer.weights.dtype != np.int8:
             return ()
         every = [Blocking(channels=n).groups(len(layer.weights)) for n in WIDTHS]
-        live = [_live(layer, groups) for groups in every]
-        return tuple(f"blocks={n}" for n in live if n is not None)
+        found = [_blocks(layer, groups) for groups in every]
+        return tuple(f"blocks={blocks.live}" for blocks in found if blocks is not None)
 
 
-def _live(layer: Weighted, groups: Sequence[Group]) -> int | None:
-    """The blocks that aren't zero; None if they are too many."""
-    live = live_blocks(layer.weights, groups)
-    return live if live <= MOST_LIVE * block_count(layer.weights, groups) else None
+def _blocks(layer: Weighted, groups: Sequence[Group]) -> Blocks | None:
+    """None if too many aren't zero."""
+    blocks = Blocks(live_blocks(layer.weights, groups), block_count(layer.weights, groups))
+    return blocks if blocks.live <= MOST_LIVE * blocks.every else None
 
 
 def _strips(layer: Weighted) -> Iterator[Kernel]:
     window, channels = layer.window, len(layer.weights)
     groups = strip.groups_of(channels)
-    if (live := _live(layer, groups)) is None:
+    if (blocks := _blocks(layer, groups)) is None:
         return
     rows = groups[0].count
-    words = 5 * live + rows
+    words = 5 * blocks.live + rows
     template = strip.block_sparse(window, channels, layer.input_zero, layer.requantize, words)
     columns = 1.25 * (strip.PIXELS * padded_depth(window) * 1.5 + 30)
     strips = -(-window.pixels // strip.PIXELS)
-    cycles = strips * (columns + live * 40.0 + rows * 75.0)
-    yield _kernel(layer, template, 4 * words, cycles, 1000, live)
+    cycles = strips * (columns + blocks.live * 40.0 + rows * 75.0)
+    yield _kernel(layer, template, 4 * words, cycles, 1000, blocks)
 
 
 def _dense(layer: Weighted, packing: Packing) -> Iterator[Kernel]:
     inputs, outputs = layer.window.depth, len(layer.weights)
     groups = dense.groups_of(outputs, packing)
-    if (live := _live(layer, groups)) is None:
+    if (blocks := _blocks(layer, groups)) is None:
         return
     rows = sum(g.count for g in groups)
     words = len(word_stream(layer.weights, groups, INPUTS))
     template = dense.block_sparse_dense(inputs, outputs, layer.requantize, packing, words)
     block = 29.0 if packing is Packing.PAIRS and inputs % INPUTS == 0 else 40.0
-    cycles = live * block + outputs * 12.0 + rows * 20.0
-    yield _kernel(layer, template, 4 * words, cycles, 450, live)
+    cycles = blocks.live * block + outputs * 12.0 + rows * 20.0
+    yield _kernel(layer, template, 4 * words, cycles, 450, blocks)
 
 
 def _plain(layer: Weighted, block: tuple[int, int], factor: float) -> Iterator[Kernel]:
     window, channels = layer.window, len(layer.weights)
     pixels, outputs = block
     groups = Blocking(channels=outputs).groups(channels)
-    if (live := _live(layer, groups)) is None:
+    if (blocks := _blocks(layer, groups)) is None:
         return
     stream = byte_stream(layer.weights, groups)
     template = block_sparse_plain(
@@ -119,8 +127,8 @@ def _plain(layer: Weighted, block: tuple[int, int], factor: float) -> Iterator[K
     strips = -(-window.pixels // pixels)
     sums = pixels * channels * 12
     fill = pixels * window.depth * 1.5 if template.scratch else 0
-    cycles = factor * strips * (fill + live * each + sums)
-    yield _kernel(layer, template, stream.nbytes, cycles, 500, live)
+    cycles = factor * strips * (fill + blocks.live * each + sums)
+    yield _kernel(layer, template, stream.nbytes, cycles, 500, blocks)
 
 
 def _cycles_per_instruction(target: Target, block: tuple[int, int]) -> float:
@@ -128,10 +136,11 @@ def _cycles_per_instruction(target: Target, block: tuple[int, int]) -> float:
 
 
 def _kernel(
-    layer: Weighted, template: Template, packed: int, cycles: float, text: int, live: int
+    layer: Weighted, template: Template, packed: int, cycles: float, text: int, blocks: Blocks
 ) -> Kernel:
     kernel = layer.kernel(template, packed, cycles, text)
-    return replace(kernel, facts=(f"blocks={live}",))
+    share = blocks.live / blocks.every
+    return replace(kernel, facts=(f"blocks={blocks.live}",), share=share)
 
 
 FAMILY = BlockSparse()

@@ -42,7 +42,10 @@ class InlineWeights:
         cycles = layer.window.pixels * (live * CYCLES + channels * CHANNEL_CYCLES + 10.0)
         cycles *= 1.0 if target.dsp else PLAIN_FACTOR
         text = round(live * TEXT + channels * CHANNEL_TEXT) + 40
-        yield Kernel("inline-weights", lambda: _code(layer), 0, text, cycles, facts=facts)
+        share = live / layer.weights.size
+        yield Kernel(
+            "inline-weights", lambda: _code(layer), 0, text, cycles, facts=facts, share=share
+        )
 
     def value_facts(self, op: Op) -> tuple[str, ...]:
         layer = Weighted.of(op)
