@@ -54,6 +54,19 @@ def test_offspring_of_anything_is_a_pipeline(seed: int) -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32))
+def test_long_trainings_stay_behind_what_was_a_parents(seed: int) -> None:
+    rng = random.Random(seed)
+    own = parse_pipeline("distill{epochs=150}, quantize, qat{epochs=90}, quantize-interface")
+    child = offspring(rng, SPACE, [own, *RECIPES])
+    kept = [p == q for p, q in zip(child, own, strict=False)]
+    same = kept.index(False) if False in kept else len(kept)
+    for i, p in enumerate(child):
+        epochs = getattr(p, "epochs", 0)
+        assert epochs <= 20 or (i < same and epochs == getattr(own[i], "epochs", 0))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32))
 def test_each_operator_and_the_crossover(seed: int) -> None:
     rng = random.Random(seed)
     a, b = SPACE.random_genome(rng), SPACE.random_genome(rng)

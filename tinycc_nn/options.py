@@ -19,18 +19,22 @@ def option(
     choices: Iterable[Scalar] = (),
     by_layer: bool = False,
     in_search: Scalar | None = None,
+    lengthy: bool = False,
 ) -> Any:
     """An option: its default, its meaning with unit, and the values that a search may try.
 
     The field's type is one of bool, int, float, str, a Literal of words, or tuple[T, ...].
     `by_layer`: a list of layers' names, or with `choices` of LAYER:CHOICE.
     `in_search`: what a search takes where the option is at its default; None for the default.
+    `lengthy`: the time that a pass takes grows with it; behind a change a search takes no more
+    than the largest of the choices.
     """
     metadata = {
         "doc": doc,
         "choices": tuple(choices),
         "by_layer": by_layer,
         "in_search": in_search,
+        "lengthy": lengthy,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -46,6 +50,7 @@ class OptionInfo:
     choices: tuple[Scalar, ...]
     by_layer: bool = False
     in_search: Scalar | None = None
+    lengthy: bool = False
 
 
 def option_infos(cls: type) -> tuple[OptionInfo, ...]:
@@ -60,6 +65,7 @@ def option_infos(cls: type) -> tuple[OptionInfo, ...]:
             f.metadata["choices"] or literal_words(hints[f.name]),
             f.metadata["by_layer"],
             f.metadata["in_search"],
+            f.metadata["lengthy"],
         )
         for f in dataclasses.fields(cls)
     )

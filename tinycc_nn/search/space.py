@@ -154,6 +154,13 @@ def settled(p: Pass) -> Pass:
     return dataclasses.replace(p, **changed) if changed else p
 
 
+def shortened(p: Pass) -> Pass:
+    """The pass, going no further in its lengthy options than a search would try."""
+    most = {o.name: max(values(o)) for o in option_infos(type(p)) if o.lengthy}
+    changed = {name: limit for name, limit in most.items() if getattr(p, name) > limit}
+    return dataclasses.replace(p, **changed) if changed else p
+
+
 def _has_weight(graph: Graph, name: str) -> bool:
     op = next(op for op in graph.ops if op.result.name == name)
     operands: Sequence[object] = op.operands

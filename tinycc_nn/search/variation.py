@@ -6,7 +6,7 @@ import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from tinycc_nn.search.space import MAX_PASSES, Genome, Space
+from tinycc_nn.search.space import MAX_PASSES, Genome, Space, shortened
 
 _CROSSED = 0.6
 """How likely an offspring has two parents."""
@@ -16,11 +16,28 @@ _MORE = 0.3
 
 
 def offspring(rng: random.Random, space: Space, parents: Sequence[Genome]) -> Genome:
-    """A genome of one parent or of two, mutated at least once if it has one."""
+    """A genome of one parent or of two, mutated at least once if it has one. The user's own
+    trainings may take hours, and are remembered with all that is in front of them: where that
+    is no longer a parent's, they are as long as the search's."""
     first = rng.choice(parents)
-    if rng.random() < _CROSSED and (child := crossover(rng, first, rng.choice(parents))) != first:
-        return mutate(rng, space, child) if rng.random() < 0.5 else child
-    return mutate(rng, space, first)
+    if rng.random() < _CROSSED:
+        second = rng.choice(parents)
+        if (child := crossover(rng, first, second)) != first:
+            child = mutate(rng, space, child) if rng.random() < 0.5 else child
+            return _shortened(child, (first, second))
+    return _shortened(mutate(rng, space, first), (first,))
+
+
+def _shortened(child: Genome, parents: Sequence[Genome]) -> Genome:
+    same = max(_common(child, p) for p in parents)
+    return child[:same] + tuple(map(shortened, child[same:]))
+
+
+def _common(a: Genome, b: Genome) -> int:
+    """How many passes both begin with."""
+    return next(
+        (i for i, (p, q) in enumerate(zip(a, b, strict=False)) if p != q), min(len(a), len(b))
+    )
 
 
 def crossover(rng: random.Random, a: Genome, b: Genome) -> Genome:

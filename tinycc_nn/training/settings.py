@@ -10,7 +10,9 @@ from tinycc_nn.options import option
 
 @dataclass(frozen=True)
 class Settings:
-    epochs: int = option(10, "how often to go through the training data", choices=(2, 5, 20))
+    epochs: int = option(
+        10, "how often to go through the training data", choices=(2, 5, 20), lengthy=True
+    )
     minutes: float = option(0.0, "train so long instead, of wall clock; 0: by epochs")
     lr: float = option(
         0.001, "largest step, in units of a channel's typical weight", choices=(0.0002, 0.005, 0.02)
