@@ -59,6 +59,33 @@ def test_the_time_is_kept() -> None:
     assert time.monotonic() - start < 5
 
 
+def beat(file: str) -> int:
+    """What a worker does until it ends: write how often it has."""
+    for n in range(600):
+        Path(file).write_text(str(n))
+        time.sleep(0.1)
+    return 0
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "beats"
+    code = f"""
+from tests.test_tuning import beat
+from tinycc_nn.workers import run_tasks
+list(run_tasks(beat, [{str(file)!r}], 1))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while not file.exists():
+        assert parent.poll() is None
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    time.sleep(1)
+    before = file.read_text()
+    time.sleep(1)
+    assert file.read_text() == before
+
+
 def options(folder: Path) -> BackendOptions:
     return BackendOptions("net", records=folder)
 

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -185,11 +186,20 @@ def _end(w: _Worker[Task, Answer]) -> None:
     w.connection.close()
 
 
+def _end_with_parent() -> None:
+    """A parent that was killed ends nothing, and a task may take hours more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _serve(
     work: Callable[[Task], Answer], connection: Connection[Answer | Failed | None, Task]
 ) -> None:
     """Say that all is imported, then answer tasks until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         connection.send(None)
         while True:
