@@ -39,6 +39,8 @@ from tinycc_nn.target import Target
 
 HERE = Path(__file__).parent
 PIPELINES = HERE / "pipelines"
+"""`long/` has those of more passes than a search combines."""
+
 TRAINING = ("distill", "finetune", "qat", "student")
 Values = Mapping[str, float]
 
@@ -65,7 +67,11 @@ class Row:
 
     @property
     def text(self) -> str:
-        return " ".join((PIPELINES / f"{self.pipeline}.txt").read_text().split())
+        return " ".join(self.file.read_text().split())
+
+    @property
+    def file(self) -> Path:
+        return next(PIPELINES.rglob(f"{self.pipeline}.txt"))
 
 
 BLOCKY = tuple(f"conv_{n}" for n in (4, 6, 9, 11, 12, 15, 17, 18))
@@ -248,7 +254,7 @@ def commands(rows: Iterable[Row]) -> list[str]:
             "```sh",
             f"tinycc-nn compile ic_resnet8.onnx -mcpu=cortex-m4 -{row.level} -o {row.pipeline} --name ic \\",
             "  --calib 'cifar10.npz:train_x[:250]' --train cifar10.npz:train_x,train_y \\",
-            f'  --eval cifar10.npz:val_x,val_y -p "$(cat benchmarks/pipelines/{row.pipeline}.txt)"',
+            f'  --eval cifar10.npz:val_x,val_y -p "$(cat benchmarks/pipelines/{row.file.relative_to(PIPELINES)})"',
             "```",
         ]
     return [*parts, ""]
