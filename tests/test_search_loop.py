@@ -13,7 +13,7 @@ from tinycc_nn.search.hypervolume import hypervolume
 from tinycc_nn.search.methods import make_method
 from tinycc_nn.search.outcome import outcome
 from tinycc_nn.search.recipes import Frame
-from tinycc_nn.search.results import Metrics
+from tinycc_nn.search.results import Evaluation, Metrics
 from tinycc_nn.search.settings import Bounds, Method, SearchSettings
 from tinycc_nn.search.store import Store
 from tinycc_nn.target import Target
@@ -104,6 +104,18 @@ def test_the_weighted_sum_has_one_best(store: Store) -> None:
 def test_predictions_are_compared_after_correction() -> None:
     known = Metrics(predicted_cycles=100.0, cycles=120, predicted_flash=5.0, flash_bytes=1005)
     assert Correction.of([known, Metrics(predicted_cycles=7.0)]) == Correction(1.2, 1000.0, 0.0)
+
+
+def test_what_may_keep_a_limit_is_not_passed_over_for_a_prediction() -> None:
+    def network(predicted: float, flash: int | None = None) -> Evaluation:
+        metrics = Metrics(predicted_flash=predicted, flash_bytes=flash, accuracy=0.9)
+        return Evaluation("", "measured" if flash else "judged", metrics=metrics)
+
+    settings = replace(SETTINGS, objectives=("flash",), bounds=Bounds(flash=1000))
+    seen = [network(500, 510), network(700, 800), network(990), network(991), network(960, 1001)]
+    found = Judge(settings, Target.load("nrf52840")).fitness(seen)
+    assert [f.violation > 0 for f in found] == [False, False, False, True, True]
+    assert found[2].values == (990 + 41,), "objectives are what is likely"
 
 
 def test_limits_come_before_objectives() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -50,8 +50,10 @@ class Correction:
     ram: float = 0.0
 
     @staticmethod
-    def of(metrics: Sequence[Metrics]) -> Correction:
-        """The medians over what is measured."""
+    def of(
+        metrics: Sequence[Metrics], pick: Callable[[Sequence[float]], float] = median
+    ) -> Correction:
+        """The medians, or what else is picked, over what is measured."""
         factors, flash, ram = [], [], []
         for m in metrics:
             if m.cycles is not None and m.predicted_cycles:
@@ -61,9 +63,9 @@ class Correction:
             if m.ram_bytes is not None and m.predicted_ram is not None:
                 ram.append(m.ram_bytes - m.predicted_ram)
         return Correction(
-            median(factors) if factors else 1.0,
-            median(flash) if flash else 0.0,
-            median(ram) if ram else 0.0,
+            pick(factors) if factors else 1.0,
+            pick(flash) if flash else 0.0,
+            pick(ram) if ram else 0.0,
         )
 
 
@@ -94,15 +96,18 @@ class Judge:
         self.settings, self.target = settings, target
 
     def fitness(self, evaluations: Sequence[Evaluation]) -> list[Fitness]:
-        """Of all evaluations of a search so far, as it sees them."""
-        correction = Correction.of([e.metrics for e in evaluations if not e.error])
-        rows = [self._fitness(e, correction) for e in evaluations]
+        """Of all evaluations of a search so far, as it sees them. What may keep the limits, if its
+        predictions are as wrong as the best of those that are measured, counts as if it does:
+        then it is measured in the end."""
+        metrics = [e.metrics for e in evaluations if not e.error]
+        likely, least = Correction.of(metrics), Correction.of(metrics, min)
+        rows = [self._fitness(e, likely, least) for e in evaluations]
         return self._weighted(rows) if self.settings.weights else rows
 
-    def _fitness(self, e: Evaluation, correction: Correction) -> Fitness:
+    def _fitness(self, e: Evaluation, likely: Correction, least: Correction) -> Fitness:
         if e.error:
             return Fitness((_WORST,) * len(self.settings.objectives), FAILED)
-        costs, loss = Costs.of(e.metrics, correction), self.loss(e.metrics)
+        costs, loss = Costs.of(e.metrics, likely), self.loss(e.metrics)
         by_name = {
             "accuracy": loss,
             "cycles": costs.cycles,
@@ -110,7 +115,7 @@ class Judge:
             "ram": costs.ram,
             "energy": self.target.energy_uj(costs.cycles) or 0.0,
         }
-        excess = tuple(self._excess(costs, loss))
+        excess = tuple(self._excess(Costs.of(e.metrics, least), loss))
         return Fitness(
             tuple(by_name[name] for name in self.settings.objectives),
             sum(x for _, x in excess),
