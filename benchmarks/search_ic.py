@@ -99,7 +99,8 @@ def ic(bench: Bench, seconds: float, permuted: int) -> str:
     by_hand = bench.evaluate([*own, *bench.starts()], "measured")
     by_search = {found.genome(e): e for e in found.front}
     table = Table(("limits", "found by", "points lost", *COLUMNS))
-    for limit in LIMITS:
+    small = bench.problem.max_flash is not None
+    for limit in (x for x in LIMITS if (x.flash is not None) == small):
         for who, all_of_them in (("search", by_search), ("hand", by_hand)):
             best = _best(limit, all_of_them, base)
             if best is None:

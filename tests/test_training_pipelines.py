@@ -11,7 +11,7 @@ import pytest
 from tinycc_nn.pipeline_text import parse_pipeline
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-PIPELINES = sorted((BENCHMARKS / "pipelines").glob("*.txt"))
+PIPELINES = sorted((BENCHMARKS / "pipelines").rglob("*.txt"))
 
 
 @pytest.mark.parametrize("file", PIPELINES, ids=lambda f: f.stem)
