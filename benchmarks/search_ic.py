@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search_bench import COLUMNS, FRAME, Bench, accuracy, orders, row
@@ -69,16 +69,15 @@ def problem(folder: Path, samples: int, *, small: bool = False) -> Problem:
     """CIFAR-10 on the Cortex-M4; the first `samples` of the training images. At -O3, or at -Os in
     `SMALL` bytes of flash."""
     data = folder / "data" / "cifar10.npz"
-    return Problem(
+    fast = Problem(
         str(folder / "models" / "ic_resnet8.onnx"),
         "nrf52840",
         calib=f"{data}:train_x[:250]",
         train=f"{data}:train_x[:{samples}],train_y[:{samples}]",
         evaluation=f"{data}:val_x,val_y",
-        level="Os" if small else "O3",
-        part=PART if small else 128,
-        max_flash=SMALL if small else None,
+        level="O3",
     )
+    return replace(fast, level="Os", part=PART, max_flash=SMALL) if small else fast
 
 
 def ic(bench: Bench, seconds: float, permuted: int) -> str:

@@ -8,8 +8,8 @@ compilation, the training in it, on one thread of a shared machine (less where a
 passes with normalize but without precision=bfloat16 ran on an AMD EPYC that has AVX2 only, the others on one
 that computes in bfloat16. Processors round sums differently, so a training elsewhere ends in other weights.
 The float networks have 87.25 % and 90.40 %. Settings were chosen by a few short trainings, judged on val too.
-Cycles of ic-fast-3m5 and of the students rest on measured kernels of layers of 8x8 and 16x16 pixels, which the
-other rows with fewer channels were compiled without.
+Cycles of ic-fast-6m, ic-fast-3m5, ic-flash-40k-half, of ic-pruned and of the students rest on measured kernels
+of layers of 8x8 and 16x16 pixels, which the other rows with fewer channels were compiled without.
 
 Each row is a pipeline of benchmarks/pipelines and is kept in results/training.jsonl as soon as it is
 measured; trainings go on where they were. So the benchmark may be stopped, or told to stop after

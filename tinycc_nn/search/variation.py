@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 
 from tinycc_nn.search.space import MAX_PASSES, Genome, Space, shortened
 
@@ -35,9 +36,7 @@ def _shortened(child: Genome, parents: Sequence[Genome]) -> Genome:
 
 def _common(a: Genome, b: Genome) -> int:
     """How many passes both begin with."""
-    return next(
-        (i for i, (p, q) in enumerate(zip(a, b, strict=False)) if p != q), min(len(a), len(b))
-    )
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))))
 
 
 def crossover(rng: random.Random, a: Genome, b: Genome) -> Genome:
